@@ -1,0 +1,71 @@
+# Two commands do everything: `make demo` runs the main job, `make test` passes the tests.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+CACHE := $(or $(filter /%,$(XDG_CACHE_HOME)),$(HOME)/.cache)/gcloud-pk
+BOOTSTRAP := $(CACHE)/uv-$(UV_VERSION)
+UV := $(or $(shell command -v uv 2>/dev/null),$(BOOTSTRAP)/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo demo-down test test-full unit golden e2e lint bench schemas clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+$(BOOTSTRAP)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "gcloud-pk needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Give PYTHON=/path/to/python3.11" >&2; exit 5; }
+	@echo "fetching uv $(UV_VERSION) (the installer, about 25 MB) from the Python package index" >&2
+	@rm -rf $(BOOTSTRAP).new && $(PYTHON) -m venv $(BOOTSTRAP).new || { \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 5; }
+	@$(BOOTSTRAP).new/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@rm -rf $(BOOTSTRAP) && mv $(BOOTSTRAP).new $(BOOTSTRAP)
+
+.venv/.synced: pyproject.toml uv.lock | $(UV)
+	@echo "installing gcloud-pk and what it stands on into .venv (pinned by uv.lock; about 60 MB on first use)" >&2
+	@$(UV) sync --quiet --locked --python "$$(command -v $(PYTHON))"
+	@touch $@
+
+setup: .venv/.synced  ## install into .venv
+
+demo: setup  ## the main job on the embedded control plane: requests, approvals, onboarding, proof
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+demo-down: setup  ## stop the demo's control plane and remove its data
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh down
+
+lint: setup  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup  ## quick tests, no control plane
+	$(PYTEST) tests/unit
+
+golden: setup  ## rendered bytes
+	$(PYTEST) tests/golden
+
+e2e: setup  ## on a real control plane
+	$(PYTEST) tests/e2e -m "not slow"
+
+test: lint  ## all tests that CI runs
+	$(PYTEST) tests -m "not slow"
+
+test-full: lint  ## all tests, slow ones too
+	$(PYTEST) tests
+
+bench: setup  ## measure against kubectl and a raw client
+	$(BIN)/python benchmarks/onboard.py
+
+schemas: setup  ## write schemas/ anew from the models
+	$(BIN)/gcloud-pk schema --output-dir schemas
+
+clean:  ## remove what the tools left in the checkout
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,3 @@
+from gcloud_pk.main import run
+
+run()

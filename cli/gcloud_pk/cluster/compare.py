@@ -1,0 +1,67 @@
+"""Desired against live: the fields of a live object that are not as desired.
+
+The rule: of maps the desired part counts, because the server adds defaults; lists count as a whole, in length and
+order; an empty map means empty, because `podSelector: {}` selects everything. `status` is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gcloud_pk.cluster.ownership import Path
+
+ABSENT: Any = None
+"""What stands for a field that is not there. The API knows no other null."""
+
+_NOT_COMPARED = frozenset({"apiVersion", "kind", "status"})
+_METADATA_MAPS = ("labels", "annotations")
+_METADATA_SETS = ("finalizers",)
+
+Difference = tuple[Path, Any, Any]
+"""(path, live value, desired value)"""
+
+
+def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[Difference]:
+    """Return the fields that are not as desired; empty when the live object holds all of it."""
+    found: list[Difference] = []
+    for name, value in desired.items():
+        if name in _NOT_COMPARED:
+            continue
+        if name == "metadata":
+            found += _metadata(value, live["metadata"])
+        elif (there := live.get(name)) != value:
+            found += _values((name,), value, there)
+    return found
+
+
+def _metadata(desired: Mapping[str, Any], live: Mapping[str, Any]) -> Iterator[Difference]:
+    for name in _METADATA_MAPS:
+        there = live.get(name) or {}
+        for key, value in (desired.get(name) or {}).items():
+            if there.get(key) != value:
+                yield ("metadata", name, key), there.get(key), value
+    for name in _METADATA_SETS:
+        # Other finalizers are not ours to count: controllers add them.
+        there_set = live.get(name) or []
+        for value in desired.get(name) or []:
+            if value not in there_set:
+                yield ("metadata", name), there_set or ABSENT, desired[name]
+
+
+def _values(path: Path, desired: Any, live: Any) -> Iterator[Difference]:
+    if isinstance(desired, dict) and desired and isinstance(live, dict):
+        for name, value in desired.items():
+            there = live.get(name)
+            if there != value:
+                yield from _values((*path, name), value, there)
+    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
+        for index, (value, there) in enumerate(zip(desired, live, strict=True)):
+            yield from _values((*path, index), value, there)
+    elif not same(desired, live):
+        yield path, live, desired
+
+
+def same(desired: Any, live: Any) -> bool:
+    """Whether two values are one: the server drops empty lists."""
+    return bool(desired == live) or (live is None and desired == [])

@@ -1,0 +1,179 @@
+"""Plan: what would change on the live cluster. Pure: desired and live objects in, changes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from gcloud_pk.cluster.compare import ABSENT, differences, same
+from gcloud_pk.cluster.kinds import ObjectKey, key_of
+from gcloud_pk.cluster.ownership import Owner, Path, owners, shown, value_at
+from gcloud_pk.model.labels import CONTENT_HASH, FIELD_MANAGER
+
+
+class Action(StrEnum):
+    """What a change does."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    REMOVE = "remove"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that is not as desired. `before` or `after` None: not there.
+
+    `manager` owns the live value, if anybody but this program does; `applied` says that it keeps the value up by
+    server-side apply (a GitOps controller, say), so that taking it over would start a quarrel.
+    """
+
+    path: str
+    before: Any
+    after: Any
+    manager: str | None = None
+    applied: bool = False
+    steps: Path = field(default=(), repr=False, compare=False)
+
+    def __str__(self) -> str:
+        owner = f" (by {self.manager})" if self.manager else ""
+        return f"{self.path}: {_brief(self.before)} → {_brief(self.after)}{owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one object. `desired` is None for REMOVE, `live` for CREATE."""
+
+    action: Action
+    key: ObjectKey
+    desired: dict[str, Any] | None = field(default=None, repr=False)
+    live: dict[str, Any] | None = field(default=None, repr=False)
+    fields: tuple[FieldChange, ...] = ()
+
+    @property
+    def conflicts(self) -> tuple[FieldChange, ...]:
+        """The fields that another Apply manager owns."""
+        return tuple(change for change in self.fields if change.applied)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The proposed difference: changes in the order of the desired objects, then what is removed."""
+
+    changes: tuple[Change, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects are created, changed, removed and unchanged."""
+        names = {
+            Action.CREATE: "created",
+            Action.CHANGE: "changed",
+            Action.REMOVE: "removed",
+            Action.KEEP: "unchanged",
+        }
+        counts = dict.fromkeys(names.values(), 0)
+        for change in self.changes:
+            counts[names[change.action]] += 1
+        return counts
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        """The changes that need a write."""
+        return tuple(change for change in self.changes if change.action is not Action.KEEP)
+
+    @property
+    def conflicts(self) -> tuple[tuple[Change, FieldChange], ...]:
+        """Every field that another Apply manager owns; not taken over unless that is asked for."""
+        return tuple((change, field_change) for change in self.changes for field_change in change.conflicts)
+
+
+def plan(desired: Sequence[dict[str, Any]], live: Mapping[ObjectKey, dict[str, Any]]) -> Plan:
+    """Return what makes `live` hold `desired`. A live object that nobody desires is removed: pass only prunable ones.
+
+    Raises ValueError when two desired objects have one key, KeyError for a kind that `kinds.py` does not know.
+    """
+    changes: dict[ObjectKey, Change] = {}
+    for manifest in desired:
+        key = key_of(manifest)
+        if key in changes:
+            raise ValueError(f"{key} is desired twice")
+        changes[key] = _change(key, manifest, live.get(key))
+    removals = [Change(Action.REMOVE, key, None, live[key]) for key in sorted(live.keys() - changes.keys())]
+    return Plan((*changes.values(), *removals))
+
+
+def _change(key: ObjectKey, desired: dict[str, Any], live: dict[str, Any] | None) -> Change:
+    if live is None:
+        return Change(Action.CREATE, key, desired)
+    fields = field_changes(desired, live)
+    return Change(Action.CHANGE if fields else Action.KEEP, key, desired, live, fields)
+
+
+def field_changes(desired: dict[str, Any], live: dict[str, Any]) -> tuple[FieldChange, ...]:
+    """Return the fields of one live object that are not as desired, each with who owns its value."""
+    differing = differences(desired, live)
+    foreign = _has_foreign(live)
+    if not differing and not foreign:
+        return ()
+    found = {path: (before, after) for path, before, after in differing}
+    entries = owners(live)
+    others = [owner for owner in entries if not owner.ours]
+    ours = [owner for owner in entries if owner.ours and owner.applied]
+    for path in _strange(desired, live, others, ours):
+        # Once: as the part that differs, or as the whole that an owner holds.
+        if not any(path[: len(known)] == known[: len(path)] for known in found):
+            found[path] = (value_at(live, path), value_at(desired, path))
+    hash_path: Path = ("metadata", "annotations", CONTENT_HASH)
+    if hash_path in found:
+        for path in _given_up(desired, ours):
+            found.setdefault(path, (value_at(live, path), ABSENT))
+        # The hash tells that fields left the request; once those are named it tells nothing more.
+        if len(found) > 1:
+            del found[hash_path]
+    return tuple(_field_change(path, *values, live, others) for path, values in found.items())
+
+
+def _has_foreign(live: dict[str, Any]) -> bool:
+    """Whether anybody else owns fields of the object itself; the quick answer for the many that are untouched."""
+    entries = live["metadata"].get("managedFields") or ()
+    return any(entry.get("manager") != FIELD_MANAGER and not entry.get("subresource") for entry in entries)
+
+
+def _strange(desired: dict[str, Any], live: dict[str, Any], others: list[Owner], ours: list[Owner]) -> list[Path]:
+    """Return what others own in the object's body and what is not, or not exactly, desired.
+
+    A comparison of the desired part alone would not see an allow rule that was added to a default deny, nor a selector
+    that was narrowed. Metadata is left out: others may label and annotate.
+    """
+    paths: dict[Path, None] = {}
+    for other in others:
+        for path in other.leaves():
+            if path[0] in {"metadata", "status"} or any(own.owns(path, live) for own in ours):
+                continue
+            if not same(value_at(desired, path), value_at(live, path)):
+                paths[path] = None
+    return list(paths)
+
+
+def _given_up(desired: dict[str, Any], ours: list[Owner]) -> list[Path]:
+    """Return the paths that we applied before and that are desired no longer: apply removes them."""
+    paths = dict.fromkeys(path for own in ours for path in own.leaves())
+    return [path for path in paths if value_at(desired, path) is None]
+
+
+def _field_change(path: Path, before: Any, after: Any, live: dict[str, Any], others: list[Owner]) -> FieldChange:
+    owner = next((other for other in others if other.owns(path, live)), None) if before is not None else None
+    return FieldChange(
+        shown(path), before, after, owner.manager if owner else None, bool(owner and owner.applied), path
+    )
+
+
+def _brief(value: Any) -> str:
+    """Return a value in at most 60 characters."""
+    if value is None:
+        return "(none)"
+    import json
+
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+    return text if len(text) <= 60 else text[:57] + "…"

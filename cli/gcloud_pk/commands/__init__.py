@@ -1,0 +1,1 @@
+"""Click commands, one module for each noun: parse, call, show."""

@@ -1,0 +1,81 @@
+"""Opening what commands act on: the registry, and the cluster with the right identity, if it is the one meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gcloud_pk.commands.base import Invocation
+
+if TYPE_CHECKING:
+    from gcloud_pk.cluster.transport import Api
+    from gcloud_pk.onboarding.standing import Standing
+    from gcloud_pk.registry.folder import Registry
+
+VERIFIER_CONTEXT = "verifier"
+
+
+@dataclass
+class Connection:
+    """A registry and a cluster that was recognised as the one meant."""
+
+    registry: Registry
+    api: Api
+    standing: Standing
+
+
+def open_api(invocation: Invocation, context: str | None = None) -> Api:
+    """Return the transport for `--context` (or the one given)."""
+    from gcloud_pk.cluster import kubeconfig
+    from gcloud_pk.cluster.transport import Api
+
+    return Api(kubeconfig.load(invocation.kubeconfig, context or invocation.context))
+
+
+def open_verifier(invocation: Invocation) -> Api:
+    """Return the transport to verify with: `--verify-context`, else the context `verifier` where there is one."""
+    from gcloud_pk.cluster import kubeconfig
+
+    context = invocation.verify_context
+    if context is None and VERIFIER_CONTEXT in kubeconfig.contexts(invocation.kubeconfig):
+        context = VERIFIER_CONTEXT
+    return open_api(invocation, context)
+
+
+def open_registry(invocation: Invocation) -> Registry:
+    """Return the registry of `--registry`."""
+    from gcloud_pk.registry.folder import Registry
+
+    return Registry.open(invocation.registry)
+
+
+def recognised(invocation: Invocation, *, allow_unregistered: bool) -> Connection:
+    """Open registry and cluster for writing. Raises RefusedError where the cluster is not the one meant."""
+    from gcloud_pk.cluster.identity import cluster_uid
+    from gcloud_pk.lab.state import known_uids
+    from gcloud_pk.onboarding.standing import recognise
+
+    registry = open_registry(invocation)
+    api = open_api(invocation)
+    standing = recognise(
+        registry,
+        cluster_uid(api),
+        labs=known_uids(),
+        trust=invocation.trust,
+        allow_unregistered=allow_unregistered,
+    )
+    for warning in standing.warnings:
+        invocation.console.warn(warning)
+    return Connection(registry, api, standing)
+
+
+def allow_unregistered_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--allow-unregistered-cluster`."""
+    return click.option(
+        "--allow-unregistered-cluster",
+        is_flag=True,
+        help="Write to a cluster that no site of the registry names.",
+    )(command)

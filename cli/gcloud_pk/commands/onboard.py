@@ -1,0 +1,350 @@
+"""`gcloud-pk onboard`: the main job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gcloud_pk.commands.base import Command, Invocation, pass_invocation
+from gcloud_pk.commands.connection import (
+    Connection,
+    allow_unregistered_option,
+    open_registry,
+    open_verifier,
+    recognised,
+)
+from gcloud_pk.errors import ExitCode, RefusedError, WrongUsageError
+
+if TYPE_CHECKING:
+    from gcloud_pk.cluster.transport import Api
+    from gcloud_pk.console import Console
+    from gcloud_pk.model.finding import Finding
+    from gcloud_pk.onboarding.intake import Intake, Skipped
+    from gcloud_pk.onboarding.run import Outcome, Prepared
+
+REMOVAL_LIMIT = 0.05
+"""Share of what is in place that `--all` removes without being told how many."""
+
+
+@click.command(cls=Command)
+@click.argument("tenants", nargs=-1, metavar="TENANT…")
+@click.option("--all", "everyone", is_flag=True, help="Every approved tenant whose site is this cluster.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the manifests to DIR for GitOps instead of applying them; no cluster is needed.",
+)
+@click.option("--no-verify", is_flag=True, help="Do not verify the isolation afterwards.")
+@click.option(
+    "--allow-removals",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --all: remove up to N objects even if that is over 5 % of what is in place.",
+)
+@click.option(
+    "--force-conflicts", is_flag=True, help="Take over fields that another applier (such as a GitOps tool) owns."
+)
+@click.option(
+    "--wait-for-lock",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for another operator of the same tenant.",
+)
+@allow_unregistered_option
+@pass_invocation
+def onboard(
+    invocation: Invocation,
+    tenants: tuple[str, ...],
+    everyone: bool,
+    dry_run: bool,
+    yes: bool,
+    output_dir: Path | None,
+    no_verify: bool,
+    allow_removals: int | None,
+    force_conflicts: bool,
+    wait_for_lock: float,
+    allow_unregistered_cluster: bool,
+) -> int:
+    r"""Bring approved requests to the cluster: plan, confirm, apply, verify.
+
+    Shows what would be created, changed (field by field), removed and left; asks; applies controls before access;
+    verifies the isolation as the tenant's own identities. A second run changes nothing.
+
+    \b
+    gcloud-pk onboard moitt --dry-run
+    gcloud-pk onboard --all --yes
+    gcloud-pk onboard moitt --output-dir manifests/
+    """
+    if everyone == bool(tenants):
+        raise WrongUsageError(
+            "name tenants, or give --all", resolution="gcloud-pk onboard moitt, or gcloud-pk onboard --all"
+        )
+    names = None if everyone else tenants
+    if output_dir is not None:
+        return _write_folder(invocation, names, output_dir)
+    return _apply(
+        invocation,
+        recognised(invocation, allow_unregistered=allow_unregistered_cluster),
+        names,
+        dry_run=dry_run,
+        yes=yes,
+        verify=not no_verify,
+        allow_removals=allow_removals,
+        force_conflicts=force_conflicts,
+        wait_for_lock=wait_for_lock,
+    )
+
+
+def _apply(
+    invocation: Invocation,
+    connection: Connection,
+    names: Sequence[str] | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    verify: bool,
+    allow_removals: int | None,
+    force_conflicts: bool,
+    wait_for_lock: float,
+) -> int:
+    from gcloud_pk.cluster.waiting import policies_in_force
+    from gcloud_pk.cluster.write import refuse_conflicts
+    from gcloud_pk.onboarding.intake import take_in
+    from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE
+    from gcloud_pk.onboarding.population import survey, tenants_in_place
+    from gcloud_pk.onboarding.run import Run, prepare, summary_error
+    from gcloud_pk.onboarding.verification import verification
+    from gcloud_pk.render.platform import platform_message
+
+    console, api = invocation.console, connection.api
+    started = time.perf_counter()
+    in_place = tenants_in_place_or_none(api, tenants_in_place)
+    policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
+    intake = take_in(connection.registry, connection.standing, names, in_place)
+    population = survey(api, [t.name for t in intake.tenants] if names is not None else None)
+    prepared = prepare(api, intake.tenants, population=population)
+    planned = time.perf_counter()
+    show_plan(console, prepared, intake.skipped)
+    if names is None:
+        refuse_many_removals(
+            prepared, population_size=sum(len(o) for o in population.objects.values()), allowed=allow_removals
+        )
+    if not force_conflicts:
+        refuse_conflicts([change for one in prepared for change in one.stages.writes()])
+    writes = sum(len(one.stages.writes()) for one in prepared)
+    outcomes: list[Outcome] = []
+    if dry_run:
+        outcomes = [_planned(one) for one in prepared]
+    else:
+        if writes:
+            console.confirm(f"Apply {writes} changes to {connection.standing.describe()}?", yes=yes)
+        check = (
+            verification(open_verifier(invocation), connection.registry, in_place, intake.tenants, quick=True)
+            if verify
+            else None
+        )
+        with console.progress("applying", writes) as progress:
+            run = Run(
+                api,
+                force_conflicts=force_conflicts,
+                wait_for_lock=wait_for_lock,
+                verify=check,
+                on_done=lambda change, _answer: progress.advance(note=str(change.key)),
+            )
+            outcomes = run.onboard(prepared)
+        for outcome in outcomes:
+            if outcome.error is None:
+                _keep(connection, outcome.name, console)
+    error = summary_error(outcomes, persisted=api.persisted)
+    if error is not None and not console.machine:
+        show_outcomes(console, outcomes, applied=not dry_run)
+        raise error
+    return _finish(console, outcomes, intake, planned - started, time.perf_counter() - started, applied=not dry_run)
+
+
+def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
+    """Return the cluster's tenants; none where the platform is not installed yet (the canary says so next)."""
+    from gcloud_pk.cluster.answer import NotFoundError
+
+    try:
+        found: dict[str, dict[str, Any]] = read(api)
+    except NotFoundError:
+        return {}
+    return found
+
+
+def _keep(connection: Connection, name: str, console: Console) -> None:
+    """Keep the accepted request in the registry; a read-only checkout must not stop a repair."""
+    from gcloud_pk.errors import GcloudPkError
+
+    try:
+        connection.registry.keep(name)
+    except GcloudPkError as error:
+        console.warn(f"tenant {name}: the accepted request was not kept in the registry: {error.message}")
+
+
+def _planned(prepared: Prepared) -> Outcome:
+    from gcloud_pk.onboarding.run import Outcome
+
+    seconds = {"plan": prepared.seconds, "apply": 0.0, "verify": 0.0, "total": prepared.seconds}
+    return Outcome(
+        prepared.tenant.name, list(prepared.tenant.request.namespaces()), prepared.plan.counts(), seconds=seconds
+    )
+
+
+def refuse_many_removals(prepared: Sequence[Prepared], *, population_size: int, allowed: int | None) -> None:
+    """Refuse a run of `--all` that would remove over 5 % of what is in place."""
+    from gcloud_pk.onboarding.stages import removal_share
+
+    removed = removal_share([change for one in prepared for change in one.plan.changes])[0]
+    limit = REMOVAL_LIMIT * population_size if allowed is None else allowed
+    if removed > limit:
+        raise RefusedError(
+            f"this would remove {removed} of {population_size} objects in place; nothing was written",
+            details=[str(c.key) for one in prepared for c in one.plan.changes if c.action == "remove"][:20],
+            resolution=f"if that is meant: --allow-removals {removed}",
+        )
+
+
+def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[Skipped]) -> None:
+    """Show what a run would do: removals and field changes in full, creations counted (listed with -v)."""
+    from gcloud_pk.cluster.plan import Action
+
+    for one in prepared:
+        counts = one.plan.counts()
+        spec = one.tenant.request.spec
+        head = (
+            f"{one.tenant.name}  ({spec.organisation}, {spec.classification}, revision {one.tenant.revision}, "
+            f"{len(spec.environments)} environments)  "
+            + ", ".join(f"{number} {what}" for what, number in counts.items() if number or what == "unchanged")
+        )
+        if one.stages.writes() or console.verbosity or len(prepared) <= 10:
+            console.show_styled(console.styled(head, bold=True))
+        for name in one.retired:
+            console.show_styled(
+                console.styled(f"  ! environment {name} left the request: retired, not deleted", fg="yellow")
+            )
+        for change in one.plan.changes:
+            if change.action is Action.CREATE and console.verbosity:
+                console.show_styled(console.styled(f"  + {change.key}", fg="green"))
+            elif change.action is Action.REMOVE:
+                console.show_styled(console.styled(f"  - {change.key}", fg="red"))
+            elif change.action is Action.CHANGE:
+                console.show_styled(console.styled(f"  ~ {change.key}", fg="yellow"))
+                for field in change.fields:
+                    console.show(f"      {field}")
+    unchanged = sum(not one.stages.writes() for one in prepared)
+    if len(prepared) > 10 and unchanged and not console.verbosity:
+        console.show(f"{unchanged} tenants unchanged")
+    if skipped:
+        console.show("left alone:")
+        for skip in skipped:
+            console.show(f"  {skip.name}: {skip.reason}")
+
+
+def show_outcomes(console: Console, outcomes: Sequence[Outcome], *, applied: bool) -> None:
+    """Show a line for each tenant, and every finding that did not pass."""
+    from gcloud_pk.model.finding import Verdict, count
+
+    if not applied:
+        console.show("dry run: nothing was written")
+        return
+    rows = []
+    for outcome in outcomes:
+        verdicts = count(outcome.findings)
+        verified = ", ".join(f"{n} {v}" for v, n in verdicts.items() if n) or "not verified"
+        changes = ", ".join(f"{n} {what}" for what, n in outcome.changes.items() if n)
+        rows.append(
+            (outcome.name, "failed" if outcome.error else "ready", changes, verified, f"{outcome.seconds['total']:.2f}")
+        )
+    if rows:
+        console.table(("TENANT", "RESULT", "OBJECTS", "CHECKS", "SECONDS"), rows)
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            if finding.verdict is not Verdict.PASS and finding.verdict is not Verdict.NOT_APPLICABLE:
+                show_finding(console, finding)
+
+
+def show_finding(console: Console, finding: Finding) -> None:
+    """Show what did not pass, in full."""
+    color = {"fail": "red", "error": "magenta", "not-checked": "yellow"}.get(finding.verdict.value)
+    console.show_styled(
+        console.styled(f"{finding.verdict.value}: {finding.id} {finding.title}  [{finding.subject}]", fg=color)
+    )
+    console.show(f"    expected: {finding.expected}")
+    console.show(f"    observed: {finding.observed}")
+    if finding.reason:
+        console.show(f"    reason: {finding.reason}")
+
+
+def _finish(
+    console: Console, outcomes: Sequence[Outcome], intake: Intake, plan_seconds: float, seconds: float, *, applied: bool
+) -> int:
+    from gcloud_pk.model.finding import exit_code
+    from gcloud_pk.onboarding.run import summary_error
+
+    findings = [finding for outcome in outcomes for finding in outcome.findings]
+    error = summary_error(outcomes, persisted=1) if any(o.error for o in outcomes) else None
+    if error is not None:
+        code = int(error.code)
+    elif findings:
+        code = int(exit_code(findings))
+    else:
+        code = int(next((s.error.code for s in intake.skipped if s.error is not None), ExitCode.DONE))
+    if console.machine:
+        console.document(
+            {
+                "tenants": [outcome.as_dict() for outcome in outcomes],
+                "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
+                "findings": [f.as_dict() for f in findings if f.verdict.value != "pass"],
+                "dryRun": not applied,
+                "seconds": round(seconds, 3),
+            }
+        )
+    else:
+        show_outcomes(console, outcomes, applied=applied)
+        console.note(f"{len(outcomes)} tenants in {seconds:.1f} s (plan {plan_seconds:.1f} s)")
+    return code
+
+
+def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: Path) -> int:
+    """Render to files. Approvals and trust hold here too: what GitOps applies is what was approved."""
+    from gcloud_pk.onboarding.intake import take_in
+    from gcloud_pk.onboarding.output import write_folder
+
+    console = invocation.console
+    registry = open_registry(invocation)
+    trusted = registry.trust(invocation.trust)
+    if not trusted.trusted:
+        console.warn(
+            f"the registry is not trusted ({trusted.reason}); the files are as good as the folder they come from"
+        )
+    intake = take_in(registry, None, names, {})
+    written = {tenant.name: write_folder(folder, tenant) for tenant in intake.tenants}
+    if console.machine:
+        console.document(
+            {
+                "folder": str(folder),
+                "tenants": [{"name": name, "files": files} for name, files in written.items()],
+                "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
+            }
+        )
+    else:
+        for name, files in written.items():
+            console.show(f"{name}: {len(files)} files in {folder / name}")
+        for skip in intake.skipped:
+            console.show(f"left alone: {skip.name}: {skip.reason}")
+        console.note(
+            f"apply with: kubectl apply --server-side --field-manager=gcloud-pk -R -f {folder}   "
+            "(again until it succeeds)"
+        )
+    return int(next((s.error.code for s in intake.skipped if s.error is not None), ExitCode.DONE))

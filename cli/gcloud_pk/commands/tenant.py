@@ -1,0 +1,338 @@
+"""`gcloud-pk tenant`: what is in place, whether it is as asked, and the way out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.connection import (
+    Connection,
+    allow_unregistered_option,
+    open_api,
+    open_registry,
+    open_verifier,
+    recognised,
+)
+from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError, UnavailableError
+
+if TYPE_CHECKING:
+    from gcloud_pk.cluster.transport import Api
+    from gcloud_pk.console import Console
+    from gcloud_pk.model.finding import Finding
+    from gcloud_pk.model.tenant import Tenant
+    from gcloud_pk.onboarding.run import Prepared
+
+
+@click.group(cls=Group)
+def tenant() -> None:
+    """List, show, compare, verify and offboard tenants."""
+
+
+@tenant.command("list")
+@pass_invocation
+def list_(invocation: Invocation) -> None:
+    """List the tenants of the cluster, and those the registry has approved for it."""
+    from gcloud_pk.onboarding.population import tenants_in_place
+
+    console = invocation.console
+    in_place = tenants_in_place(open_api(invocation))
+    rows = [_row(name, live) for name, live in sorted(in_place.items())]
+    if console.machine:
+        console.document({"tenants": rows})
+        return
+    if not rows:
+        console.show("no tenant on this cluster; gcloud-pk onboard TENANT brings one")
+        return
+    console.table(
+        ("TENANT", "ORGANISATION", "CLASS", "ISOLATION", "SITE", "REVISION", "PHASE", "ENVIRONMENTS", "REVIEW"),
+        [
+            (r["name"], r["organisation"], r["classification"], r["isolation"], r["site"] or "-", r["revision"],
+             r["phase"] or "-", len(r["namespaces"]), r["reviewAfter"] or "-")
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+def _row(name: str, live: dict[str, Any]) -> dict[str, Any]:
+    spec, status = live.get("spec", {}), live.get("status") or {}
+    return {
+        "name": name,
+        "organisation": spec.get("organisation"),
+        "classification": spec.get("classification"),
+        "isolation": spec.get("isolation"),
+        "site": spec.get("site"),
+        "revision": spec.get("revision"),
+        "requestDigest": spec.get("requestDigest"),
+        "phase": status.get("phase"),
+        "acceptedAt": status.get("acceptedAt"),
+        "approvers": status.get("approvers", []),
+        "namespaces": [e["namespace"] for e in spec.get("environments", ())],
+        "retired": status.get("retired", []),
+        "reviewAfter": spec.get("reviewAfter"),
+    }
+
+
+@tenant.command()
+@click.argument("name", metavar="TENANT")
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """Show one tenant: what was accepted, its namespaces, what they use of their quotas."""
+    from gcloud_pk.onboarding.population import survey
+
+    console = invocation.console
+    population = survey(open_api(invocation), [name])
+    parent = population.parent(name)
+    if parent is None:
+        raise _not_in_place(name)
+    row = _row(name, parent)
+    quotas = [
+        {
+            "namespace": key.namespace,
+            "resource": resource,
+            "used": live.get("status", {}).get("used", {}).get(resource),
+            "hard": hard,
+        }
+        for key, live in sorted(population.of(name).items())
+        if key.kind.kind == "ResourceQuota" and key.name == "tenant"
+        for resource, hard in live["spec"]["hard"].items()
+    ]
+    if console.machine:
+        console.document({**row, "quota": quotas})
+        return
+    for label, value in (
+        ("tenant", name), ("organisation", row["organisation"]), ("class", row["classification"]),
+        ("isolation", row["isolation"]), ("site", row["site"] or "-"), ("revision", row["revision"]),
+        ("request", f"SHA-256 {row['requestDigest']}"), ("accepted", row["acceptedAt"] or "-"),
+        ("approved by", ", ".join(row["approvers"]) or "-"), ("phase", row["phase"] or "-"),
+        ("namespaces", ", ".join(row["namespaces"])), ("retired", ", ".join(row["retired"]) or "-"),
+        ("review after", row["reviewAfter"] or "-"),
+    ):  # fmt: skip
+        console.show(f"{label + ':':14} {value}")
+    shown = ("pods", "requests.cpu", "requests.memory", "requests.storage", "persistentvolumeclaims", "secrets")
+    console.table(
+        ("NAMESPACE", "RESOURCE", "USED", "OF"),
+        [
+            (q["namespace"], q["resource"], q["used"] or "-", q["hard"])
+            for q in quotas
+            if q["resource"] in shown or console.verbosity
+        ],
+    )
+
+
+def _not_in_place(name: str) -> GcloudPkError:
+    return UnavailableError(
+        f"tenant {name!r} is not on this cluster",
+        resolution=f"gcloud-pk tenant list shows who is; gcloud-pk onboard {name} brings it",
+    )
+
+
+def _prepared(invocation: Invocation, name: str) -> tuple[Api, Tenant, Prepared]:
+    """Plan one tenant as onboarding would, for reading only: the cluster need not be writable by this registry."""
+    from gcloud_pk.cluster.identity import cluster_uid
+    from gcloud_pk.lab.state import known_uids
+    from gcloud_pk.onboarding.intake import take_in
+    from gcloud_pk.onboarding.population import tenants_in_place
+    from gcloud_pk.onboarding.run import prepare
+    from gcloud_pk.onboarding.standing import observe
+
+    registry, api = open_registry(invocation), open_api(invocation)
+    standing = observe(registry, cluster_uid(api), labs=known_uids(), trust=invocation.trust)
+    intake = take_in(registry, standing, [name], tenants_in_place(api))
+    return api, intake.tenants[0], prepare(api, intake.tenants)[0]
+
+
+@tenant.command()
+@click.argument("name", metavar="TENANT")
+@pass_invocation
+def diff(invocation: Invocation, name: str) -> int:
+    """Compare a tenant with what its approved request implies. Exit 6 where they differ; writes nothing."""
+    from gcloud_pk.cluster.plan import Action
+    from gcloud_pk.commands.onboard import show_plan
+
+    console = invocation.console
+    _api, _tenant, prepared = _prepared(invocation, name)
+    counts = prepared.plan.counts()
+    if console.machine:
+        console.document(
+            {
+                "name": name,
+                "changes": counts,
+                "objects": [
+                    {
+                        "action": change.action.value,
+                        "kind": change.key.kind.kind,
+                        "namespace": change.key.namespace,
+                        "name": change.key.name,
+                        "fields": [
+                            {"path": f.path, "desired": f.after, "live": f.before, "manager": f.manager}
+                            for f in change.fields
+                        ],
+                    }
+                    for change in prepared.plan.changes
+                    if change.action is not Action.KEEP
+                ],
+            }
+        )
+    else:
+        show_plan(console, [prepared], [])
+        if not prepared.stages.writes():
+            console.show("as asked: no difference")
+        else:
+            console.show(f"differs; gcloud-pk onboard {name} mends it")
+    return ExitCode.FAILED if prepared.stages.writes() else ExitCode.DONE
+
+
+@tenant.command(context_settings={"ignore_unknown_options": False})
+@click.argument("name", metavar="TENANT")
+@click.option("--quick", is_flag=True, help="Only what onboard checks: every wall once.")
+@pass_invocation
+def verify(invocation: Invocation, name: str, quick: bool) -> int:
+    """Verify on the live cluster, as the tenant's own identities, that its walls stand. Writes nothing that stays.
+
+    Exit 6 where a check failed, 7 where something could not be checked.
+    """
+    from gcloud_pk.cluster.kubeconfig import current
+    from gcloud_pk.evidence.report import report, to_junit
+    from gcloud_pk.model.finding import exit_code
+    from gcloud_pk.onboarding.population import tenants_in_place
+    from gcloud_pk.onboarding.verification import verification
+
+    console = invocation.console
+    started = dt.datetime.now(dt.UTC)
+    api, accepted, prepared = _prepared(invocation, name)
+    in_place = tenants_in_place(api)
+    if name not in in_place:
+        raise _not_in_place(name)
+    check = verification(open_verifier(invocation), open_registry(invocation), in_place, [accepted], quick=quick)
+    findings = check(accepted, prepared.retired)
+    made = report(
+        "tenant",
+        findings,
+        operator=invocation.verify_context or current(invocation.kubeconfig) or "",
+        started=started,
+        finished=dt.datetime.now(dt.UTC),
+    )
+    if console.format == "junit":
+        click.echo(to_junit(made))
+    elif console.machine:
+        console.document(made)
+    else:
+        _show_findings(console, findings)
+    return exit_code(findings)
+
+
+def _show_findings(console: Console, findings: list[Finding]) -> None:
+    from gcloud_pk.commands.onboard import show_finding
+    from gcloud_pk.model.finding import Verdict, count
+
+    for finding in findings:
+        if finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            show_finding(console, finding)
+        elif console.verbosity:
+            console.show(f"{finding.verdict.value}: {finding.id} {finding.title}  [{finding.subject}]")
+    console.show(", ".join(f"{number} {verdict}" for verdict, number in count(findings).items() if number))
+
+
+@tenant.command()
+@click.argument("name", metavar="TENANT")
+@click.option("--environment", metavar="E", help="Only this environment; it must have left the request.")
+@click.option("--confirm", metavar="TENANT", help="The tenant's name again, instead of being asked.")
+@click.option("--delete-data", is_flag=True, help="Delete although pods or claims exist.")
+@click.option("--reason", default="offboarded by the platform", show_default=True, help="Recorded in the registry.")
+@click.option("--key", type=click.Path(), metavar="KEY", help="Sign the registry's state with this key.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, metavar="SECONDS")
+@allow_unregistered_option
+@pass_invocation
+def offboard(
+    invocation: Invocation,
+    name: str,
+    environment: str | None,
+    confirm: str | None,
+    delete_data: bool,
+    reason: str,
+    key: str | None,
+    timeout: float,
+    allow_unregistered_cluster: bool,
+) -> None:
+    """Take a tenant (or a retired environment) off the cluster, after naming what it holds.
+
+    Access goes first, then the namespaces, then the Tenant; afterwards nothing with the tenant's label remains.
+    The registry keeps the request and says `offboarded`: onboard --all does not bring it back.
+    """
+    from gcloud_pk.onboarding.offboarding import held, refuse_data, residue, survey_one, targets
+    from gcloud_pk.onboarding.offboarding import offboard as take_off
+
+    console = invocation.console
+    connection = recognised(invocation, allow_unregistered=allow_unregistered_cluster)
+    api = connection.api
+    population = survey_one(api, name)
+    known = name in connection.registry.tenants
+    if not population.of(name) and not known:
+        raise _not_in_place(name)
+    namespaces = sorted(targets(population, name, environment).values())
+    counts = held(api, namespaces, population, name)
+    console.show(f"tenant {name} on {connection.standing.describe()} holds:")
+    for one in counts:
+        console.show(f"  {one}")
+    if not counts:
+        console.show("  nothing")
+    refuse_data(counts, delete_data=delete_data)
+    _confirm_name(name, confirm)
+    if environment is None:
+        _record(connection, name, reason, key, known=known, console=console)
+    try:
+        retained = take_off(api, name, namespaces, whole=environment is None, timeout=timeout, say=console.note)
+    except KeyboardInterrupt:
+        raise PartialError("interrupted; some of it is gone", resolution="run tenant offboard again") from None
+    left = residue(api, name, namespaces) if environment is None else []
+    if console.machine:
+        console.document(
+            {
+                "tenant": name,
+                "environment": environment,
+                "namespaces": namespaces,
+                "residue": left,
+                "retained": retained,
+            }
+        )
+        return
+    for volume in retained:
+        console.warn(f"left for you to decide about: {volume}")
+    what = f"environment {environment} of tenant {name}" if environment else f"tenant {name}"
+    console.show(f"{what} is off the cluster" + ("" if environment else "; nothing with its label remains"))
+
+
+def _confirm_name(name: str, confirm: str | None) -> None:
+    import sys
+
+    if confirm is None and sys.stdin.isatty():
+        confirm = click.prompt(
+            f"Type the tenant's name to delete all this ({name})", default="", show_default=False, err=True
+        )
+    if confirm != name:
+        raise RefusedError(
+            "the confirmation is missing"
+            if not confirm
+            else f"the confirmation says {confirm!r}, the tenant is {name!r}",
+            resolution=f"--confirm {name}",
+        )
+
+
+def _record(connection: Connection, name: str, reason: str, key: str | None, *, known: bool, console: Console) -> None:
+    """Write `offboarded` before anything is deleted: a run killed in the middle is not undone by `onboard --all`."""
+    from pathlib import Path
+
+    if known:
+        connection.registry.set_state(name, "offboarded", by=_operator(), reason=reason, key=Path(key) if key else None)
+    else:
+        console.warn(f"the registry does not know {name}; no state is recorded")
+
+
+def _operator() -> str:
+    import getpass
+    import socket
+
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,1 @@
+"""Reports of findings, for people and for machines."""

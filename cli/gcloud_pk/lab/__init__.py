@@ -1,0 +1,1 @@
+"""The embedded default: a real control plane on one machine."""

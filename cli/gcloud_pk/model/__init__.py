@@ -1,0 +1,1 @@
+"""Frozen models of what the domain speaks of; no I/O."""

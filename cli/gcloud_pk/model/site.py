@@ -1,0 +1,107 @@
+"""Site: a data centre, as far as onboarding needs it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from gcloud_pk.model.base import API_VERSION, DnsLabel, Line, Model, Province, Str, Unique, matches
+from gcloud_pk.model.classification import Classification, SiteKind
+from gcloud_pk.model.request import Cidr
+
+ClusterUid = Annotated[
+    Str, matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "the UID of the cluster's kube-system namespace")
+]
+
+
+def _address(value: object) -> str:
+    try:
+        if isinstance(value, str):
+            return str(ip_network(value, strict=True) if "/" in value else ip_address(value))
+    except ValueError:
+        pass
+    raise ValueError("expected an IP address or network, such as 169.254.20.10 or 10.8.0.0/16")
+
+
+Address = Annotated[
+    str, BeforeValidator(_address), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"})
+]
+"""An IP address or network in canonical notation."""
+
+_Labels = dict[
+    Annotated[Str, matches(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", "a label's key")],
+    Annotated[Str, matches(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", "a label's value")],
+]
+
+
+class Dns(Model):
+    """The cluster's DNS: pods by namespace and labels, and addresses for a node-local cache."""
+
+    namespace: DnsLabel = Field("kube-system", description="the namespace of the DNS pods")
+    selector: Annotated[_Labels, Field(min_length=1, max_length=10)] = Field(
+        default_factory=lambda: {"k8s-app": "kube-dns"}, description="labels of the DNS pods"
+    )
+    addresses: Annotated[tuple[Address, ...], Field(max_length=10), Unique] = Field(
+        (), description="addresses of a node-local DNS cache"
+    )
+
+
+class Networks(Model):
+    """Ranges that belong to the cluster itself; no tenant's egress may overlap them."""
+
+    pods: Cidr = Field(description="the range of pods")
+    services: Cidr = Field(description="the range of services")
+    nodes: Cidr = Field(description="the range of nodes")
+
+
+class Cluster(Model):
+    """One Kubernetes cluster of a site. `uid` is that of its kube-system namespace."""
+
+    name: DnsLabel = Field(description="the cluster's name")
+    uid: ClusterUid | None = Field(None, description="the UID of its kube-system namespace")
+    endpoint: Annotated[Str, matches(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9./-]*)?", "an https:// URL")] | None = (
+        Field(None, description="the URL of its API server")
+    )
+    dns: Dns = Field(Dns(), description="where its DNS is found")
+    ingress_namespace: DnsLabel = Field("gateway", description="the namespace that traffic enters by")
+    monitoring_namespace: DnsLabel = Field("monitoring", description="the namespace that metrics are read from")
+    networks: Networks | None = Field(None, description="its own ranges: {pods, services, nodes}")
+
+
+class Location(Model):
+    """Where it stands."""
+
+    city: Line = Field(description="the city")
+    province: Province = Field(description="ict, punjab, sindh, kp, balochistan, gb or ajk")
+    seismic_zone: Line | None = Field(None, description="the zone of the Building Code of Pakistan, such as 2b")
+    kind: SiteKind = Field(description="government or public-cloud")
+
+
+class SiteSpec(Model):
+    """Operator, place, admitted classes and clusters."""
+
+    operator: Line = Field(description="who runs it, such as NTC")
+    location: Location = Field(description="{city, province, seismicZone, kind}")
+    admits: Annotated[tuple[Classification, ...], Field(min_length=1, max_length=5), Unique] = Field(
+        description="a list of the classes it may hold"
+    )
+    clusters: Annotated[tuple[Cluster, ...], Field(min_length=1, max_length=50)] = Field(
+        description="a list of at least one cluster"
+    )
+
+
+class SiteMetadata(Model):
+    """The site's name."""
+
+    name: DnsLabel = Field(description="the site's name, the same as its file's")
+
+
+class Site(Model):
+    """`sites/<site>.yaml`."""
+
+    api_version: Literal["gcloud.gov.pk/v1alpha1"] = Field(alias="apiVersion", description=API_VERSION)
+    kind: Literal["Site"] = Field(description="Site")
+    metadata: SiteMetadata = Field(description="{name}")
+    spec: SiteSpec = Field(description="operator, place, classes and clusters")

@@ -1,0 +1,53 @@
+"""Tenant: an accepted request with all that rendering needs to know; and where it is placed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gcloud_pk.model.organisation import Organisation
+from gcloud_pk.model.request import Environment, TenantRequest
+from gcloud_pk.model.rules import site_problem
+from gcloud_pk.model.settings import Settings
+from gcloud_pk.model.site import Cluster, Site
+
+UNREGISTERED = Cluster(name="unregistered")
+"""The cluster's particulars where no site describes it: the names that Kubernetes distributions use."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """An accepted request. `digest`: SHA-256 of the request's bytes, hexadecimal."""
+
+    request: TenantRequest
+    digest: str
+    organisation: Organisation
+    settings: Settings
+    site: Site | None = None
+    cluster: Cluster = UNREGISTERED
+    approvers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+        return self.request.metadata.name
+
+    @property
+    def revision(self) -> int:
+        """The request's revision."""
+        return self.request.metadata.revision
+
+    def namespace(self, environment: Environment) -> str:
+        """Return the namespace of an environment."""
+        return self.request.namespace(environment.name)
+
+    def bound(self, groups: tuple[str, ...]) -> tuple[str, ...]:
+        """Return groups as the API server sees them, sorted."""
+        return tuple(sorted(self.settings.bound_group(group) for group in groups))
+
+
+def place(request: TenantRequest, sites: Mapping[str, Site]) -> Site | None:
+    """Return the primary site: as asked, else the first by name that may hold the class; None where there is none."""
+    if request.spec.site is not None:
+        return sites.get(request.spec.site.primary)
+    return next((sites[name] for name in sorted(sites) if site_problem(sites[name], request) is None), None)

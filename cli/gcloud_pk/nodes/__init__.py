@@ -1,0 +1,1 @@
+"""Inventory from a site, hardening runs, node checks."""

@@ -1,0 +1,264 @@
+"""Onboarding: plan, apply stage by stage, wait, give access, record, verify."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from gcloud_pk import __version__
+from gcloud_pk.cluster.apply import Conveyor, OnDone
+from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, ROLE_BINDING, TENANT, ObjectKey
+from gcloud_pk.cluster.lease import Lease
+from gcloud_pk.cluster.plan import Plan, plan
+from gcloud_pk.cluster.transport import Api
+from gcloud_pk.cluster.waiting import quotas_counted
+from gcloud_pk.errors import GcloudPkError, PartialError, Problem, RefusedError, UnavailableError
+from gcloud_pk.model import labels
+from gcloud_pk.model.base import API_VERSION
+from gcloud_pk.model.finding import Finding, count
+from gcloud_pk.model.resources import TenantStatus
+from gcloud_pk.model.tenant import Tenant
+from gcloud_pk.onboarding.population import (
+    Live,
+    Population,
+    accepted_at,
+    foreign_namespaces,
+    survey,
+)
+from gcloud_pk.onboarding.stages import Stages, stage
+from gcloud_pk.render.tenant import render
+
+QUOTA_PATIENCE = 30.0
+_NEVER_PRUNED = {"Tenant", "Namespace", "TenantPolicy"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A tenant's plan against what is in place. `status` is what `Tenant.status` should say, None where it says so."""
+
+    tenant: Tenant
+    retired: tuple[str, ...]
+    plan: Plan
+    stages: Stages
+    status: TenantStatus | None
+    seconds: float = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is to be written."""
+        return bool(self.stages.writes()) or self.status is not None
+
+
+@dataclass
+class Outcome:
+    """What became of one tenant; seconds of wall time."""
+
+    name: str
+    namespaces: list[str]
+    changes: dict[str, int]
+    findings: list[Finding] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: GcloudPkError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of `tenants[]` in `onboard --format json`."""
+        shape: dict[str, Any] = {
+            "name": self.name,
+            "namespaces": self.namespaces,
+            "changes": self.changes,
+            "verdicts": count(self.findings),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+        if self.error is not None:
+            shape["error"] = {"code": int(self.error.code), "message": self.error.message}
+        return shape
+
+
+def prepare(api: Api, tenants: Sequence[Tenant], *, population: Population | None = None) -> list[Prepared]:
+    """Plan every tenant. Only GET and LIST. Raises RefusedError where a namespace is not the tenant's."""
+    population = population or survey(api, [t.name for t in tenants])
+    if foreign := foreign_namespaces(api, tenants, population):
+        raise RefusedError(
+            "a namespace that the request needs is not the tenant's; nothing was written",
+            details=[f"tenant {name}: {text}" for name, texts in foreign.items() for text in texts],
+            resolution="rename the environment in the request, or remove the namespace if nobody needs it",
+        )
+    return [_prepare(api, tenant, population) for tenant in tenants]
+
+
+def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
+    started = time.perf_counter()
+    live = dict(population.of(tenant.name))
+    for key, value in live.items():
+        if key.kind == NAMESPACE and value["metadata"].get("deletionTimestamp"):
+            raise UnavailableError(
+                f"namespace {key.name} of tenant {tenant.name} is being deleted",
+                resolution="wait until it is gone (gcloud-pk tenant show), then run again",
+            )
+    asked = {environment.name for environment in tenant.request.spec.environments}
+    retired = tuple(sorted(set(population.environments(tenant.name)) - asked))
+    for name in retired:
+        live.update(_opened_by_tenant(api, population.environments(tenant.name)[name]))
+    desired = render(tenant, retired)
+    wanted = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in desired}
+    compared: Live = {
+        key: value
+        for key, value in live.items()
+        if key.kind.kind not in _NEVER_PRUNED or (key.kind.kind, key.namespace, key.name) in wanted
+    }
+    made = plan(desired, compared)
+    status = _status(tenant, retired, population.parent(tenant.name))
+    return Prepared(tenant, retired, made, stage(made.changes), status, time.perf_counter() - started)
+
+
+def _opened_by_tenant(api: Api, namespace: str) -> Live:
+    """Return what the tenant itself opened in a namespace that is to be closed: its bindings and network policies."""
+    return {
+        ObjectKey(kind, namespace, live["metadata"]["name"]): live
+        for kind in (ROLE_BINDING, NETWORK_POLICY)
+        for live in api.list(kind, namespace=namespace)
+        if labels.MANAGED not in (live["metadata"].get("labels") or {})
+    }
+
+
+def _status(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | None) -> TenantStatus | None:
+    moment = accepted_at(parent, tenant.digest)
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = TenantStatus(
+        phase="Ready",
+        revision=tenant.revision,
+        requestDigest=tenant.digest,
+        acceptedAt=moment or now,
+        approvers=tenant.approvers,
+        namespaces=tenant.request.namespaces(),
+        retired=tuple(sorted(tenant.request.namespace(name) for name in retired)),
+        toolVersion=__version__,
+    )
+    return None if (parent or {}).get("status") == status.model_dump(mode="json", by_alias=True) else status
+
+
+Verify = Callable[[Tenant, Sequence[str]], list[Finding]]
+"""(tenant, retired environments) → findings."""
+
+
+class Run:
+    """One run of `onboard` over prepared tenants; tenants go side by side, each in its own stages."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        threads: int = 8,
+        force_conflicts: bool = False,
+        wait_for_lock: float = 30.0,
+        verify: Verify | None = None,
+        on_done: OnDone | None = None,
+    ) -> None:
+        self.api = api
+        self.threads = threads
+        self.force_conflicts = force_conflicts
+        self.wait_for_lock = wait_for_lock
+        self.verify = verify
+        self.on_done = on_done
+
+    def onboard(self, prepared: Sequence[Prepared]) -> list[Outcome]:
+        """Apply and verify; one tenant's failure does not stop the others. Outcomes in the order given."""
+        if not prepared:
+            return []
+        with (
+            Conveyor(self.api, self.threads, force_conflicts=self.force_conflicts) as conveyor,
+            ThreadPoolExecutor(min(self.threads, len(prepared)), thread_name_prefix="tenant") as pool,
+        ):
+            futures = [pool.submit(self._one, one, conveyor) for one in prepared]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                conveyor.stop()  # Ctrl-C: what is under way ends, nothing more begins
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _one(self, prepared: Prepared, conveyor: Conveyor) -> Outcome:
+        tenant = prepared.tenant
+        outcome = Outcome(tenant.name, list(tenant.request.namespaces()), prepared.plan.counts())
+        outcome.seconds = {"plan": prepared.seconds, "apply": 0.0, "verify": 0.0}
+        started = time.perf_counter()
+        try:
+            if prepared.writes:
+                self._apply(prepared, outcome, conveyor)
+            outcome.seconds["apply"] = time.perf_counter() - started
+            if self.verify is not None:
+                verifying = time.perf_counter()
+                outcome.findings = self.verify(tenant, prepared.retired)
+                outcome.seconds["verify"] = time.perf_counter() - verifying
+        except GcloudPkError as error:
+            outcome.error = error
+            outcome.seconds["apply"] = outcome.seconds["apply"] or time.perf_counter() - started
+        outcome.seconds["total"] = sum(outcome.seconds[name] for name in ("plan", "apply", "verify"))
+        return outcome
+
+    def _apply(self, prepared: Prepared, outcome: Outcome, conveyor: Conveyor) -> None:
+        tenant = prepared.tenant
+        waited: list[str] = []
+        with Lease(
+            self.api,
+            f"tenant-{tenant.name}",
+            wait=self.wait_for_lock,
+            on_wait=lambda holder, since: waited.append(f"{holder} since {since}"),
+        ) as lease:
+            if waited:
+                # Somebody else has just written: what was planned may be done, or undone.
+                prepared = prepare(self.api, [tenant])[0]
+                outcome.changes = prepared.plan.counts()
+            stages = prepared.stages
+            conveyor.run(stages.before_access(), self.on_done, check=lease.check)
+            quotas = {change.key.namespace for change in stages.writes() if change.key.kind == RESOURCE_QUOTA}
+            if quotas:
+                quotas_counted(self.api, sorted(quotas), timeout=QUOTA_PATIENCE)
+            conveyor.run(stages.after(), self.on_done, check=lease.check)
+            if prepared.status is not None:
+                lease.check()
+                self._write_status(tenant.name, prepared.status)
+
+    def _write_status(self, tenant: str, status: TenantStatus) -> None:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "Tenant",
+            "metadata": {"name": tenant},
+            "status": status.model_dump(mode="json", by_alias=True),
+        }
+        answer = self.api.request(
+            "PATCH",
+            TENANT.path(name=tenant) + "/status",
+            params={"fieldManager": labels.FIELD_MANAGER, "force": "true"},
+            body=body,
+            content_type="application/apply-patch+yaml",
+        )
+        if not answer.ok:
+            raise PartialError(
+                f"tenant {tenant}: its status was not recorded: {answer.message}", resolution="run again to converge"
+            )
+
+
+def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkError | None:
+    """Return the one error of a run: 8 where something was written, else the first error's own code."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return None
+    first = failed[0].error
+    assert first is not None  # noqa: S101 - filtered above
+    if len(failed) == 1 and (persisted == 0 or isinstance(first, PartialError)):
+        return first
+    details: list[Problem | str] = []
+    for outcome in failed:
+        if outcome.error is not None:
+            details.append(f"tenant {outcome.name}: {outcome.error.message}")
+            details.extend(outcome.error.details)
+    message = f"{len(failed)} of {len(outcomes)} tenants were not brought to the end"
+    resolution = first.resolution or "run again to converge"
+    if persisted:
+        return PartialError(message, details=details, resolution=resolution)
+    return type(first)(message, details=details, resolution=resolution)

@@ -1,0 +1,1 @@
+"""Probes that show isolation, and their verdicts; nothing that stays is applied."""

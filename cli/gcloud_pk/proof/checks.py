@@ -1,0 +1,294 @@
+"""Object checks: what no request can show, read from the live objects of a namespace. Pure.
+
+What is looked for is the object set of a tenant (render), written down a second time on purpose: a check that
+asked the renderer could not find the renderer wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gcloud_pk.model import labels
+from gcloud_pk.model.finding import Finding, Verdict
+from gcloud_pk.model.quantity import Quantity
+from gcloud_pk.proof.capacity import container_limits, hard_limits
+from gcloud_pk.proof.refusal import missing_right
+from gcloud_pk.proof.surroundings import Surroundings, label, scoped
+from gcloud_pk.proof.target import Target, TargetEnvironment
+
+TENANT_ROLES = {
+    "admins": "gcloud-pk:tenant-admin",
+    "developers": "gcloud-pk:tenant-developer",
+    "auditors": "gcloud-pk:tenant-auditor",
+}
+
+_COMPUTE = tuple(f"{part}.{name}" for part in ("requests", "limits") for name in ("cpu", "memory", "ephemeral-storage"))
+# Multi-Tenancy Benchmarks, "Configure namespace object limits": the nine keys.
+_COUNTS = (
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+)
+_POD_SECURITY = "pod-security.kubernetes.io/"
+
+Problems = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of live objects: `reads` names the kind it needs, `problems` says what is wrong."""
+
+    id: str
+    title: str
+    controls: tuple[str, ...]
+    expected: str
+    reads: str
+    problems: Callable[[Surroundings, Target, TargetEnvironment], Problems]
+
+
+def _namespace(around: Surroundings, target: Target, environment: TargetEnvironment) -> Problems:
+    wanted = {
+        labels.MANAGED: labels.MANAGED_BY_PLATFORM,
+        labels.TENANT: target.tenant,
+        labels.ENVIRONMENT: environment.name,
+        f"{_POD_SECURITY}enforce": "restricted",
+    }
+    if environment.retired:
+        wanted[labels.RETIRED] = "true"
+    found = [
+        f"label {key} is {label(around.itself, key)}, not {value}"
+        for key, value in wanted.items()
+        if label(around.itself, key) != value
+    ]
+    version = label(around.itself, f"{_POD_SECURITY}enforce-version")
+    if version in {None, "latest"}:
+        found.append(f"label {_POD_SECURITY}enforce-version is {version}, not a pinned version")
+    if not environment.retired and label(around.itself, labels.RETIRED) is not None:
+        found.append(f"label {labels.RETIRED} is on an environment in use")
+    return found
+
+
+def _default_deny(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    if around.default_denies:
+        return []
+    return ["no NetworkPolicy of the platform selects every pod, in both directions, and allows nothing"]
+
+
+def _no_allowance(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    return [
+        f"NetworkPolicy {o['metadata']['name']} still allows flows"
+        for o in around.all("networkpolicies")
+        if o.get("spec", {}).get("ingress") or o.get("spec", {}).get("egress")
+    ]
+
+
+def _quota_keys(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    hard = hard_limits(around.platform("resourcequotas"))
+    wanted = (*_COMPUTE, "requests.storage", *_COUNTS)
+    found = [f"the quota does not bound {name}" for name in wanted if name not in hard]
+    found += [
+        f"the quota allows {hard[name]} {name}"
+        for name in ("services.nodeports", "services.loadbalancers")
+        if name in hard and hard[name] != Quantity(0)
+    ]
+    return found
+
+
+def _zero_quota(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    hard = hard_limits(around.platform("resourcequotas"))
+    wanted = [*_COMPUTE, "requests.storage", *(name for name in _COUNTS if name != "resourcequotas")]
+    return [f"the quota of {name} is {hard.get(name)}, not 0" for name in wanted if hard.get(name) != Quantity(0)]
+
+
+def _quota_counted(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    quotas = around.platform("resourcequotas")
+    if not quotas:
+        return ["there is no ResourceQuota of the platform"]
+    return [
+        f"ResourceQuota {o['metadata']['name']}: status.hard is not spec.hard, so it is not counted yet"
+        for o in quotas
+        if not o["spec"].get("hard") or o.get("status", {}).get("hard") != o["spec"]["hard"]
+    ]
+
+
+def _priority_quota(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    kept = {"system-cluster-critical", "system-node-critical"}
+    for quota in filter(scoped, around.platform("resourcequotas")):
+        spec = quota["spec"]
+        for rule in (spec.get("scopeSelector") or {}).get("matchExpressions", []):
+            covered = rule.get("operator") == "In" and kept <= set(rule.get("values") or [])
+            if rule.get("scopeName") == "PriorityClass" and covered and spec.get("hard", {}).get("pods") == "0":
+                return []
+    return [f"no ResourceQuota of the platform keeps pods from {' and '.join(sorted(kept))}"]
+
+
+def _limits(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    return [
+        f"the LimitRange has no {bound} of {name} for containers"
+        for bound in ("default", "defaultRequest", "max")
+        for name in ("cpu", "memory", "ephemeral-storage")
+        if name not in container_limits(around.platform("limitranges"), bound)
+    ]
+
+
+def _parameters(around: Surroundings, target: Target, environment: TargetEnvironment) -> Problems:
+    policy = next((o for o in around.all("tenantpolicies") if o["metadata"]["name"] == labels.TENANT_POLICY_NAME), None)
+    if policy is None:
+        return [f"there is no TenantPolicy {labels.TENANT_POLICY_NAME}: nothing that it governs is admitted"]
+    spec = policy.get("spec", {})
+    wanted: dict[str, object] = {"tenant": target.tenant, "environment": environment.name}
+    if environment.retired:
+        wanted |= {"groups": [], "registries": []}
+    else:
+        wanted |= {
+            "groups": list(target.groups),
+            "registries": sorted(environment.registries),
+            "namespaces": sorted(e.namespace for e in target.active),
+        }
+    found = [
+        f"TenantPolicy spec.{field} is {_sorted(spec.get(field))}, not {value}"
+        for field, value in wanted.items()
+        if _sorted(spec.get(field)) != value
+    ]
+    if labels.PARAM_GUARD not in (policy["metadata"].get("finalizers") or []):
+        found.append(f"TenantPolicy has no finalizer {labels.PARAM_GUARD}")
+    return found
+
+
+def _sorted(value: object) -> object:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _service_account(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    account = next((o for o in around.all("serviceaccounts") if o["metadata"]["name"] == "default"), None)
+    if account is None:
+        return ["there is no ServiceAccount default"]
+    if account.get("automountServiceAccountToken") is not False:
+        return ["ServiceAccount default gives its token to every pod: automountServiceAccountToken is not false"]
+    return []
+
+
+def _platform_bindings(around: Surroundings, target: Target, _environment: TargetEnvironment) -> Problems:
+    """Each role is bound to exactly its groups."""
+    live: dict[str, set[str]] = {}
+    for binding in around.platform("rolebindings"):
+        live.setdefault(binding["roleRef"]["name"], set()).update(
+            str(s["name"]) for s in binding.get("subjects") or [] if s.get("kind") == "Group"
+        )
+    found = []
+    for who, role in TENANT_ROLES.items():
+        wanted = set(getattr(target, who))
+        if (bound := live.pop(role, set())) != wanted:
+            found.append(f"{role} is bound to {sorted(bound)}, not {sorted(wanted)}")
+    return found + [f"the platform binds {role}, which no request implies" for role in sorted(live)]
+
+
+def _bindings(around: Surroundings, target: Target, _environment: TargetEnvironment) -> Problems:
+    """No RoleBinding, whoever made it, lets in anybody but the tenant, or binds a role outside the list."""
+    groups, namespaces = set(target.groups), {e.namespace for e in target.active}
+    found = []
+    for binding in around.all("rolebindings"):
+        name, role = binding["metadata"]["name"], binding["roleRef"]
+        if role["kind"] != "Role" and role["name"] not in TENANT_ROLES.values():
+            found.append(f"RoleBinding {name} binds {role['kind']} {role['name']}")
+        for subject in binding.get("subjects") or []:
+            own_account = subject["kind"] == "ServiceAccount" and subject.get("namespace") in namespaces
+            if not own_account and not (subject["kind"] == "Group" and subject["name"] in groups):
+                where = f" of {subject['namespace']}" if subject.get("namespace") else ""
+                found.append(f"RoleBinding {name} lets in {subject['kind']} {subject['name']}{where}")
+    return found
+
+
+def _no_bindings(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    return [f"RoleBinding {o['metadata']['name']} still gives access" for o in around.all("rolebindings")]
+
+
+ACTIVE = (
+    Check("ISO-101", "The namespace is the tenant's, and Pod Security restricted is enforced at a pinned version",
+          ("GPK-POD-001",), "the labels of the tenant", "namespaces", _namespace),
+    Check("ISO-102", "Default deny is there, in both directions, for every pod",
+          ("GPK-NET-001", "MTB-PL2-BC-OPS-4"), "a NetworkPolicy that denies everything", "networkpolicies",
+          _default_deny),
+    Check("ISO-103", "The quota bounds compute, storage and objects",
+          ("GPK-QUO-001", "MTB-PL1-CC-FNS-1", "MTB-PL1-CC-FNS-2"), "every key bounded, no node ports",
+          "resourcequotas", _quota_keys),
+    Check("ISO-104", "Quotas are counted", ("GPK-QUO-001",), "status.hard equals spec.hard", "resourcequotas",
+          _quota_counted),
+    Check("ISO-105", "Pods of the system's priority are kept out", ("GPK-QUO-002",),
+          "a quota of no pods for system priorities", "resourcequotas", _priority_quota),
+    Check("ISO-106", "Containers have defaults and bounds", ("GPK-QUO-003",),
+          "default, defaultRequest and max of cpu, memory and ephemeral-storage", "limitranges", _limits),
+    Check("ISO-107", "The admission policies have the tenant's parameters", ("GPK-ADM-001",),
+          "the TenantPolicy of this tenant", "tenantpolicies", _parameters),
+    Check("ISO-108", "Pods get no token by default", ("GPK-ACC-002",), "automount off", "serviceaccounts",
+          _service_account),
+    Check("ISO-109", "Each role is bound to exactly its groups", ("GPK-ACC-001",), "the bindings of the request",
+          "rolebindings", _platform_bindings),
+    Check("ISO-110", "No RoleBinding lets in anybody but the tenant", ("GPK-ACC-001",),
+          "the tenant's groups and own service accounts, in tenant roles", "rolebindings", _bindings),
+)  # fmt: skip
+"""Checks of an environment in use."""
+
+RETIRED = (
+    Check("ISO-121", "The retired namespace is still the tenant's and closed by Pod Security", ("GPK-POD-001",),
+          "the labels of the tenant, retired", "namespaces", _namespace),
+    Check("ISO-122", "Default deny stays in a retired environment", ("GPK-NET-001",),
+          "a NetworkPolicy that denies everything", "networkpolicies", _default_deny),
+    Check("ISO-123", "No flow is allowed in a retired environment", ("GPK-NET-001",), "no rule that allows",
+          "networkpolicies", _no_allowance),
+    Check("ISO-124", "A retired environment has a quota of nothing", ("GPK-QUO-001",), "0 of everything",
+          "resourcequotas", _zero_quota),
+    Check("ISO-125", "The quota of nothing is counted", ("GPK-QUO-001",), "status.hard equals spec.hard",
+          "resourcequotas", _quota_counted),
+    Check("ISO-126", "The parameters of a retired environment allow nothing", ("GPK-ADM-001",),
+          "a TenantPolicy without groups and registries", "tenantpolicies", _parameters),
+    Check("ISO-127", "Nobody is bound in a retired environment", ("GPK-ACC-001",), "no RoleBinding", "rolebindings",
+          _no_bindings),
+)  # fmt: skip
+"""Checks of a retired environment."""
+
+
+def run(around: Surroundings, target: Target, environment: TargetEnvironment, subject: str) -> list[Finding]:
+    """Judge the objects of one namespace. What could not be read is an error that names the missing right."""
+    return [
+        _finding(check, around, target, environment, subject) for check in (RETIRED if environment.retired else ACTIVE)
+    ]
+
+
+def _finding(
+    check: Check, around: Surroundings, target: Target, environment: TargetEnvironment, subject: str
+) -> Finding:
+    answer = around.answers[check.reads]
+    verdict, reason = Verdict.PASS, None
+    if answer.ok:
+        try:
+            problems: Iterable[str] = check.problems(around, target, environment)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            verdict, problems, reason = Verdict.ERROR, (), f"an object is not of the known shape: {error!r}"
+        observed = "; ".join(problems) or ("as expected" if reason is None else "not understood")
+        if problems:
+            verdict, reason = Verdict.FAIL, "the live objects are not as they must be"
+    elif answer.status == 404 and check.reads == "namespaces":
+        verdict, observed, reason = Verdict.FAIL, "there is no such namespace", "the namespace is gone"
+    else:
+        verdict, observed = Verdict.ERROR, f"{check.reads} could not be read ({answer.status}): {answer.message}"
+        reason = f"the verifier lacks a right: {missing_right(answer.message)}" if answer.status == 403 else "no answer"
+    return Finding(
+        id=check.id,
+        title=check.title,
+        subject=subject,
+        expected=check.expected,
+        observed=observed,
+        verdict=verdict,
+        controls=check.controls,
+        reason=reason,
+        seconds=answer.seconds,
+        evidence={"auditId": answer.audit_id} if answer.audit_id else {},
+    )

@@ -1,0 +1,75 @@
+"""Target: the tenant that is looked at, as the cluster should show it, and the identities it is looked at with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gcloud_pk.cluster.transport import Identity
+from gcloud_pk.model import labels
+
+Who = Literal["admins", "developers", "auditors", "members", "strangers", "outsiders"]
+"""members: somebody in every group of the tenant at once, the strongest insider there can be;
+strangers: the groups of other tenants; outsiders: anybody who can log in, with no group at all."""
+
+PLATFORM_NAMESPACES = ("default", "kube-system", labels.SYSTEM_NAMESPACE)
+"""Namespaces that every cluster has and no tenant may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEnvironment:
+    """One environment: its namespace and the registries that its TenantPolicy names."""
+
+    name: str
+    namespace: str
+    registries: tuple[str, ...] = ()
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A tenant to verify. Groups are written as the API server sees them (with the identity provider's prefix).
+
+    `other_namespaces` and `other_groups` belong to other tenants of the same cluster; each one named is tried, so for
+    a large population the caller chooses. Namespaces of the platform need not be named.
+    """
+
+    tenant: str
+    environments: tuple[TargetEnvironment, ...]
+    admins: tuple[str, ...]
+    developers: tuple[str, ...] = ()
+    auditors: tuple[str, ...] = ()
+    other_namespaces: tuple[str, ...] = ()
+    other_groups: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> tuple[TargetEnvironment, ...]:
+        """Environments in use, by name."""
+        return tuple(sorted((e for e in self.environments if not e.retired), key=lambda e: e.name))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group of the tenant once, sorted."""
+        return tuple(sorted({*self.admins, *self.developers, *self.auditors}))
+
+    @property
+    def strangers_namespaces(self) -> tuple[str, ...]:
+        """Namespaces of other tenants, sorted; never the platform's or the tenant's own."""
+        own = {e.namespace for e in self.environments}
+        return tuple(sorted({*self.other_namespaces} - own - {*PLATFORM_NAMESPACES}))
+
+    def groups_of(self, who: Who) -> tuple[str, ...]:
+        """Return the groups that `who` is in, sorted."""
+        return {
+            "admins": self.admins,
+            "developers": self.developers,
+            "auditors": self.auditors,
+            "members": self.groups,
+            "strangers": self.other_groups,
+            "outsiders": (),
+        }[who]
+
+    def identity(self, who: Who) -> Identity | None:
+        """Return whom to act as; None where nobody is of that kind."""
+        groups = tuple(sorted(self.groups_of(who)))
+        return Identity(labels.PROBE_USER, groups) if groups or who == "outsiders" else None

@@ -1,0 +1,1 @@
+"""The registry folder: who may have what, and who signed for it."""

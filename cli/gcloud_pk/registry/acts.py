@@ -1,0 +1,267 @@
+"""What people do to a registry: make it, sign it, submit, approve, reject. Each refuses before it writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcloud_pk.errors import InvalidInputError, RefusedError, UnavailableError, problem
+from gcloud_pk.model.request import TenantRequest
+from gcloud_pk.registry import approval, approvers, documents, files, signatures, trust
+from gcloud_pk.registry.approval import Approvals
+from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, Signer
+from gcloud_pk.registry.folder import APPROVERS, ORGANISATIONS, Entry, Registry
+from gcloud_pk.registry.readings import load
+
+_ORGANISATIONS = """\
+# Who may ask for a tenant. One entry for each ministry, department, authority or company; an example:
+#
+# - code: MOITT
+#   name: {en: Ministry of Information Technology and Telecommunication, ur: وزارتِ انفارمیشن ٹیکنالوجی}
+#   tier: federal            # federal | provincial | attached | authority | soe | private
+#   domains: [moitt.gov.pk]  # tenants' domains lie under these
+#
+# - code: PUNJAB-PITB
+#   name: {en: Punjab Information Technology Board}
+#   tier: provincial
+#   province: punjab         # ict | punjab | sindh | kp | balochistan | gb | ajk
+#   domains: [pitb.gov.pk]
+[]
+"""
+
+_APPROVERS = f"""\
+# Who may sign what: OpenSSH allowed signers, one line for each person and key:
+#
+#   PRINCIPAL namespaces="{",".join(APPROVER_NAMESPACES)}",valid-after="20260101",valid-before="20280101" KEYTYPE KEY
+#
+# Principals are of a-z 0-9 . _ @ -; no wildcard, no list of principals, no cert-authority, each key once. Times: UTC.
+# Namespaces: gcloud-pk-approval (requests), gcloud-pk-state (reject, suspend, offboard), gcloud-pk-request (the
+# requester's own signature). Key types: Ed25519, ECDSA, RSA of at least 3072 bits, security keys (sk-).
+"""
+
+_README = """\
+# Registry
+
+The source of truth for who may have what on the government cloud; kept under version control.
+
+| File | What |
+|---|---|
+| `organisations.yaml` | who may ask |
+| `approvers` | who may approve (OpenSSH allowed signers) |
+| `settings.yaml` | optional: approvals for each class, base registries |
+| `sites/<site>.yaml` | data centres and their clusters |
+| `registry.sha256`, `registry.sha256.sig` | what its keepers signed: `gcloud-pk registry sign --key KEY` |
+| `tenants/<tenant>/` | a tenant's request, approvals, state and accepted requests |
+
+Check all of it with `gcloud-pk registry check`; in CI with `--trust FILE` as well.
+"""
+
+
+def initialise(path: Path, signers: Mapping[str, Path], organisations: Path | None) -> list[str]:
+    """Make a registry; return the files written. `signers`: principal → public key file, for the first approvers.
+
+    Raises RefusedError where the folder holds anything, InvalidInputError for files that cannot be used.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RefusedError(f"{path} is there and not empty", resolution="name another folder")
+    lines = "".join(_approver_line(principal, key) for principal, key in signers.items())
+    contents = {
+        ".gitattributes": b"# Signatures are over bytes: git must not change a line's end.\n* -text\n",
+        ORGANISATIONS: files.read(organisations) if organisations else _ORGANISATIONS.encode(),
+        APPROVERS: (_APPROVERS + lines).encode(),
+        "README.md": _README.encode(),
+        "tenants/.gitkeep": b"",
+        "sites/.gitkeep": b"",
+    }
+    wrong = list(approvers.parse(contents[APPROVERS], str(path / APPROVERS)).problems)
+    if organisations:
+        from gcloud_pk.model.organisation import Organisations
+        from gcloud_pk.model.rules import organisation_problems
+
+        reading = load(documents.parse(contents[ORGANISATIONS], str(organisations)), Organisations)
+        wrong += reading.ruled(lambda listed: organisation_problems(listed.root))
+    if wrong:
+        raise InvalidInputError(f"{path} was not made", details=wrong)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(f"cannot make {path}: {(error.strerror or '').lower()}") from None
+    with files.locked(path):
+        # The approvers last: until they are there it is not a registry.
+        for name in sorted(contents, key=lambda name: name == APPROVERS):
+            files.write(path / name, contents[name], root=path)
+    return sorted(contents)
+
+
+def _approver_line(principal: str, key: Path) -> str:
+    text = files.read(key).decode("utf-8", "replace")
+    public, wrong = approvers.read_public_key(text, str(key))
+    if public is None:
+        raise InvalidInputError(f"{key} cannot be an approver's key", details=[wrong] if wrong else [])
+    return f'{principal} namespaces="{",".join(APPROVER_NAMESPACES)}" {public}\n'
+
+
+def sign_registry(registry: Registry, key: Path) -> tuple[list[str], str]:
+    """Sign what decides for all; return the files covered and the key's fingerprint.
+
+    Raises InvalidInputError where any of them is not valid.
+    """
+    governance = registry.governance
+    if governance.problems:
+        raise InvalidInputError(f"the registry {registry.path} is not valid", details=governance.problems)
+    manifest = trust.manifest(governance.files)
+    public = signatures.public_key_of(key)
+    signature = signatures.sign(manifest, key, REGISTRY)
+    if signatures.envelope(signature).key != public.blob:
+        raise RefusedError(f"{key} and its .pub are not of one pair", resolution="name the right key")
+    with files.locked(registry.path):
+        files.write(registry.path / trust.MANIFEST, manifest, root=registry.path)
+        files.write(registry.path / trust.SIGNATURE, signature, root=registry.path)
+    return sorted(governance.files), public.fingerprint
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What came of submitting; `changed`: False where the same bytes lay there already."""
+
+    request: TenantRequest
+    digest: str
+    changed: bool
+
+
+def submit(registry: Registry, file: Path, key: Path | None = None) -> Submission:
+    """Copy a request's bytes into the registry, signed by the requester where a key is given.
+
+    A signature made by hand beside the file (`FILE.sig`) is taken along. Raises InvalidInputError for its content,
+    RefusedError for a revision that is not new, or for a tenant that was offboarded.
+    """
+    data = files.read(file)
+    reading = load(documents.parse(data, str(file)), TenantRequest)
+    wrong = [*registry.governance.problems, *registry.request_problems(reading)]
+    if wrong or reading.model is None:
+        raise InvalidInputError(
+            f"{file} is not valid", details=wrong, resolution=f"check it with: gcloud-pk request validate {file}"
+        )
+    request, digest = reading.model, reading.document.digest
+    name = request.metadata.name
+    folder = registry.path / "tenants" / name
+    entry = registry.tenants.get(name)
+    if entry is not None:
+        _check_revision(registry, entry, request, digest)
+    signature = _requester_signature(registry, data, file, key)
+    changed = entry is None or entry.data != data
+    own = folder / "request.yaml.sig"
+    with files.locked(registry.path):
+        there = (
+            files.read(folder / "request.yaml", root=registry.path)
+            if os.path.lexists(folder / "request.yaml")
+            else None
+        )
+        if there != (entry.data if entry else None):
+            raise RefusedError(
+                f"somebody else submitted for tenant {name} meanwhile", resolution="look, then run it again"
+            )
+        if changed:
+            # A signature over other bytes must not stand beside the new ones, in whatever order this is stopped.
+            files.remove(own, root=registry.path)
+            files.write(folder / "request.yaml", data, root=registry.path)
+        if signature is not None:
+            files.write(own, signature, root=registry.path)
+    return Submission(request, digest, changed or signature is not None)
+
+
+def _check_revision(registry: Registry, entry: Entry, request: TenantRequest, digest: str) -> None:
+    if registry.standing(entry).state == "offboarded":
+        raise RefusedError(
+            f"tenant {entry.name} was offboarded, which is for good", resolution="ask for a tenant of another name"
+        )
+    known = {accepted.revision: accepted.digest for accepted in entry.history}
+    if entry.reading and entry.reading.repaired and entry.digest:
+        known.setdefault(entry.reading.repaired.metadata.revision, entry.digest)
+    if not known:
+        return
+    highest = max(known)
+    revision = request.metadata.revision
+    if revision < highest or known.get(revision, digest) != digest:
+        said = "lower than" if revision < highest else "the same as"
+        raise RefusedError(
+            f"revision {revision} is {said} that of the request submitted before ({highest})",
+            details=[problem("is not a new revision", field="metadata.revision", expected=f"{highest + 1}")],
+            resolution=f"write metadata.revision: {highest + 1}",
+        )
+
+
+def _requester_signature(registry: Registry, data: bytes, file: Path, key: Path | None) -> bytes | None:
+    if key is not None:
+        signers = registry.approvers
+        signatures.entitled(key, REQUEST, signers, registry.now)
+        return signatures.sign_as(data, key, REQUEST, signers, registry.now)[0]
+    beside = file.with_name(file.name + ".sig")
+    if not os.path.lexists(beside):
+        return None
+    signature = files.read(beside)
+    try:
+        signatures.verify(data, signature, REQUEST, registry.approvers, registry.now)
+    except signatures.SignatureError as error:
+        raise RefusedError(
+            f"the signature {beside} {error.message}", resolution="sign the request anew, or remove the signature"
+        ) from None
+    return signature
+
+
+def approver(registry: Registry, entry: Entry, key: Path, principal: str | None) -> Signer:
+    """Return who would approve with a key. Raises RefusedError where that would not count."""
+    signer = signatures.entitled(key, APPROVAL, registry.approvers, registry.now)
+    if principal is not None and principal != signer.principal:
+        raise RefusedError(
+            f"the key {key} is {signer.principal}'s, not {principal}'s",
+            resolution=f"--as {signer.principal}, or another key",
+        )
+    if entry.signed and entry.request and (reason := approval.not_impartial(signer, entry.request, entry.signed)):
+        raise RefusedError(f"this approval would not count: {reason}", resolution="somebody else approves it")
+    return signer
+
+
+def approvable(registry: Registry, name: str) -> Entry:
+    """Return a tenant's entry whose request can be approved. Raises InvalidInputError, RefusedError otherwise."""
+    entry = registry.entry(name)
+    registry.check_open(entry)
+    if wrong := [*registry.governance.problems, *registry.content_problems(entry)]:
+        raise InvalidInputError(f"the request of tenant {name} is not valid", details=wrong)
+    return entry
+
+
+def approve(registry: Registry, entry: Entry, key: Path) -> Approvals:
+    """Sign the bytes of an entry, put the signature in place, and keep the request if it is accepted by that.
+
+    Returns the approvals there are then. Raises RefusedError where the request was changed meanwhile.
+    """
+    if entry.signed is None:
+        raise ValueError("only a request that can be read is approved")
+    data = entry.signed.data
+    signature, signer = signatures.sign_as(data, key, APPROVAL, registry.approvers, registry.now)
+    with files.locked(registry.path):
+        if files.read(entry.folder / "request.yaml", root=registry.path) != data:
+            raise RefusedError(
+                f"the request of tenant {entry.name} was changed meanwhile; what you saw is not what is there",
+                resolution="look at it again: gcloud-pk request show " + entry.name,
+            )
+        files.write(entry.folder / "approvals" / f"{signer.principal}.sig", signature, root=registry.path)
+    fresh = Registry.open(registry.path)
+    approvals = fresh.approvals(fresh.entry(entry.name))
+    if approvals.sufficient:
+        fresh.keep(entry.name)
+    return approvals
+
+
+def reject(registry: Registry, name: str, by: str, reason: str, key: Path | None) -> str:
+    """Reject the present request of a tenant; return who did. Raises RefusedError where a stronger state holds."""
+    entry = registry.entry(name)
+    state = registry.standing(entry).state
+    if state in {"suspended", "offboarded"}:
+        raise RefusedError(f"tenant {name} is {state}; a rejection would undo that", resolution="leave it as it is")
+    registry.set_state(name, "rejected", by, reason, key)
+    record = Registry.open(registry.path).entry(name).state[0]
+    return record.by if record else by

@@ -1,0 +1,635 @@
+"""The registry folder: every file read once, and what follows from all of them together."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from gcloud_pk.errors import (
+    InvalidInputError,
+    Problem,
+    RefusedError,
+    UnavailableError,
+    problem,
+)
+from gcloud_pk.model import rules
+from gcloud_pk.model.base import LABEL_PATTERN
+from gcloud_pk.model.organisation import Organisation, Organisations
+from gcloud_pk.model.request import TENANT_LENGTH, TenantRequest
+from gcloud_pk.model.settings import Settings
+from gcloud_pk.model.site import Cluster, Site
+from gcloud_pk.model.state import State, StateName
+from gcloud_pk.model.tenant import UNREGISTERED, Tenant, place
+from gcloud_pk.registry import approval, approvers, documents, files, signatures, standing, trust
+from gcloud_pk.registry.approval import Approvals, Signed
+from gcloud_pk.registry.approvers import STATE, Signer, Signers
+from gcloud_pk.registry.readings import M, Reading, load, ordered
+from gcloud_pk.registry.signatures import Claim, SignatureError
+from gcloud_pk.registry.standing import Standing
+from gcloud_pk.registry.trust import TrustState
+
+Status = Literal["pending", "approved", "rejected", "suspended", "offboarded", "invalid"]
+
+ORGANISATIONS = "organisations.yaml"
+APPROVERS = "approvers"
+SETTINGS = "settings.yaml"
+
+
+@dataclass(frozen=True)
+class Governance:
+    """What decides for all tenants. `files`: path → the bytes that were read; trust covers exactly these."""
+
+    settings: Settings
+    organisations: Mapping[str, Organisation]
+    approvers: Signers
+    sites: Mapping[str, Site]
+    files: Mapping[str, bytes]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A request that was accepted once, kept under `history/<sha256>/`."""
+
+    digest: str
+    request: TenantRequest
+    signed: Signed
+    folder: Path
+
+    @property
+    def revision(self) -> int:
+        """The request's revision."""
+        return self.request.metadata.revision
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tenant's folder. `reading` is None where request.yaml is missing or is no YAML; `problems` then says why.
+
+    `state_file` and `state_signature` are bytes, or None where there is none.
+    """
+
+    name: str
+    folder: Path
+    file: str
+    signed: Signed | None
+    reading: Reading[TenantRequest] | None
+    problems: tuple[Problem, ...]
+    history: tuple[Accepted, ...]
+    state_file: bytes | None = None
+    state_signature: bytes | None = None
+
+    @property
+    def data(self) -> bytes | None:
+        """The bytes of request.yaml."""
+        return self.signed.data if self.signed else None
+
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of request.yaml's bytes, hexadecimal."""
+        return sha256(self.signed.data).hexdigest() if self.signed else None
+
+    @property
+    def request(self) -> TenantRequest | None:
+        """The request, where it is well formed."""
+        return self.reading.model if self.reading else None
+
+    @property
+    def last_accepted(self) -> Accepted | None:
+        """The accepted request of the highest revision."""
+        return max(self.history, key=lambda accepted: (accepted.revision, accepted.digest), default=None)
+
+    @cached_property
+    def state(self) -> tuple[State | None, tuple[Problem, ...]]:
+        """What state.yaml says, whether it is to be believed or not."""
+        if self.state_file is None:
+            return None, ()
+        return standing.read(self.state_file, str(Path(self.file).with_name("state.yaml")))
+
+
+@dataclass(eq=False)
+class Registry:
+    """A registry folder. Each file is read once, when it is first needed; open it again after a write."""
+
+    path: Path
+    now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    _verdicts: dict[Claim, Signer | SignatureError] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Registry:
+        """Open a registry. Raises UnavailableError where there is none."""
+        missing = [name for name in (ORGANISATIONS, APPROVERS) if not os.path.lexists(path / name)]
+        if not path.is_dir() or missing:
+            why = f"it has no {' and no '.join(missing)}" if path.is_dir() else "there is no such folder"
+            raise UnavailableError(
+                f"{path} is not a registry: {why}",
+                resolution=f"make one with: gcloud-pk registry init {path}   or name another with --registry DIR",
+            )
+        return cls(path)
+
+    # --- what decides for all -------------------------------------------------------------------------------------
+
+    def _label(self, *parts: str) -> str:
+        return str(self.path.joinpath(*parts))
+
+    def _read(self, *parts: str) -> bytes:
+        return files.read(self.path.joinpath(*parts), root=self.path)
+
+    def _list(self, *parts: str) -> list[os.DirEntry[str]]:
+        folder = self.path.joinpath(*parts)
+        if not os.path.lexists(folder):
+            return []
+        try:
+            found = list(os.scandir(files.within(folder, self.path)))
+        except OSError as error:
+            found_wrong = problem(
+                f"cannot be listed: {(error.strerror or '').lower()}", file=folder, expected="a folder"
+            )
+            raise InvalidInputError(f"{folder} cannot be listed", details=[found_wrong]) from None
+        return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+    @cached_property
+    def governance(self) -> Governance:
+        """Settings, organisations, approvers and sites, with all that is wrong with them."""
+        data: dict[str, bytes] = {}
+        problems: list[Problem] = []
+
+        def taken(*parts: str) -> bytes | None:
+            try:
+                data["/".join(parts)] = read = self._read(*parts)
+            except InvalidInputError as error:
+                problems.extend(error.details)
+                return None
+            return read
+
+        def reading(model: type[M], *parts: str) -> Reading[M] | None:
+            read = taken(*parts)
+            if read is None:
+                return None
+            try:
+                return load(documents.parse(read, self._label(*parts)), model)
+            except InvalidInputError as error:
+                problems.extend(error.details)
+                return None
+
+        settings = Settings()
+        organisations: dict[str, Organisation] = {}
+        sites: dict[str, Site] = {}
+        if os.path.lexists(self.path / SETTINGS) and (read := reading(Settings, SETTINGS)):
+            problems.extend(read.ruled(rules.settings_problems))
+            settings = read.model or settings
+        if listed := reading(Organisations, ORGANISATIONS):
+            problems.extend(listed.ruled(lambda found: rules.organisation_problems(found.root)))
+            organisations = {o.code: o for o in (listed.repaired.root if listed.repaired else ())}
+        signers = approvers.parse(taken(APPROVERS) or b"", self._label(APPROVERS))
+        problems.extend(signers.problems)
+        site_readings: dict[str, Reading[Site]] = {}
+        for entry in self._list("sites"):
+            name, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
+            if suffix != ".yaml":
+                problems.append(problem("is not a site", file=self._label("sites", entry.name), expected="NAME.yaml"))
+            elif found := reading(Site, "sites", entry.name):
+                site_readings[name] = found
+                problems.extend(found.problems)
+                if found.repaired:
+                    sites[name] = found.repaired
+        for name, wrong in rules.site_problems(sites):
+            if not site_readings[name].problems:
+                problems.append(site_readings[name].document.located(wrong))
+        return Governance(settings, organisations, signers, sites, data, tuple(ordered(problems)))
+
+    def _sound(self) -> Governance:
+        if self.governance.problems:
+            raise InvalidInputError(
+                f"the registry {self.path} is not valid",
+                details=self.governance.problems,
+                resolution="mend these, then: gcloud-pk registry check",
+            )
+        return self.governance
+
+    @property
+    def settings(self) -> Settings:
+        """Raises InvalidInputError, as the three that follow, where anything that decides for all is not valid."""
+        return self._sound().settings
+
+    @property
+    def organisations(self) -> Mapping[str, Organisation]:
+        """Organisations by code."""
+        return self._sound().organisations
+
+    @property
+    def approvers(self) -> Signers:
+        """Who may sign what."""
+        return self._sound().approvers
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        """Sites by name."""
+        return self._sound().sites
+
+    def cluster_by_uid(self, uid: str) -> tuple[Site, Cluster] | None:
+        """Return the site and cluster of a kube-system UID."""
+        for site in self.sites.values():
+            for cluster in site.spec.clusters:
+                if cluster.uid == uid:
+                    return site, cluster
+        return None
+
+    def trust(self, trust_file: Path | None) -> TrustState:
+        """Say whether the signers named in `trust_file`, outside the registry, vouch for what decides.
+
+        Raises RefusedError where a trust file is given and the registry does not hold, UnavailableError where there is
+        no such file.
+        """
+        if trust_file is None:
+            return TrustState(False, reason="no file of trusted signers is given (--trust)")
+        signers = self._trusted_signers(trust_file)
+        absent = [name for name in (trust.MANIFEST, trust.SIGNATURE) if not os.path.lexists(self.path / name)]
+        if absent:
+            self._distrusted([problem("is missing", file=self._label(name)) for name in absent])
+        signer, wrong = trust.judge(
+            self.governance.files, self._read(trust.MANIFEST), self._read(trust.SIGNATURE), signers, self.now
+        )
+        if wrong or signer is None:
+            self._distrusted([replace(p, file=self._label(p.file or "")) for p in wrong])
+        return TrustState(True, signer)
+
+    def _trusted_signers(self, trust_file: Path) -> Signers:
+        real, home = os.path.realpath(trust_file), os.path.realpath(self.path)
+        if real.startswith(home + os.sep):
+            raise RefusedError(
+                f"the trust file {trust_file} lies inside the registry",
+                resolution="keep it outside: whoever edits the registry could name himself in it",
+            )
+        if not os.path.lexists(trust_file):
+            raise UnavailableError(f"there is no trust file {trust_file}", resolution="check --trust")
+        signers = approvers.parse(files.read(trust_file), str(trust_file))
+        if signers.problems:
+            raise RefusedError(f"the trust file {trust_file} is not valid", details=signers.problems)
+        return signers
+
+    def _distrusted(self, details: list[Problem]) -> NoReturn:
+        raise RefusedError(
+            f"the registry {self.path} is not what its keepers signed",
+            details=details,
+            resolution="see what changed; if it is right, one of the keepers runs: gcloud-pk registry sign --key KEY",
+        )
+
+    # --- tenants --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def tenants(self) -> dict[str, Entry]:
+        """Every tenant's folder by name; no signature is verified for it."""
+        return {
+            entry.name: self._entry(entry.name)
+            for entry in self._list("tenants")
+            if entry.is_dir() and not self._misnamed(entry.name)
+        }
+
+    @staticmethod
+    def _misnamed(name: str) -> bool:
+        return not re.fullmatch(LABEL_PATTERN, name) or len(name) > TENANT_LENGTH
+
+    def _entry(self, name: str) -> Entry:
+        folder = self.path / "tenants" / name
+        file = str(folder / "request.yaml")
+        problems: list[Problem] = []
+        signed, reading = None, None
+        history: tuple[Accepted, ...] = ()
+        present: set[str] = set()
+        try:
+            present = {entry.name for entry in self._list("tenants", name)}
+            history = tuple(self._history(name, present))
+            signed = self._signed(folder, present, problems)
+            reading = load(documents.parse(signed.data, file), TenantRequest)
+        except InvalidInputError as error:
+            problems.extend(error.details)
+        optional: dict[str, bytes | None] = {}
+        for part in ("state.yaml", "state.yaml.sig"):
+            try:
+                optional[part] = self._read("tenants", name, part) if part in present else None
+            except InvalidInputError as error:
+                problems.extend(error.details)
+                optional[part] = b""  # there, and not to be believed: that closes
+        return Entry(
+            name,
+            folder,
+            file,
+            signed,
+            reading,
+            tuple(problems),
+            history,
+            optional["state.yaml"],
+            optional["state.yaml.sig"],
+        )
+
+    def _signed(self, folder: Path, present: set[str], problems: list[Problem]) -> Signed:
+        data = files.read(folder / "request.yaml", root=self.path)
+        found: dict[str, bytes] = {}
+        for entry in self._list(*folder.relative_to(self.path).parts, "approvals") if "approvals" in present else ():
+            name = entry.name.removesuffix(".sig")
+            if name == entry.name or not approvers.PRINCIPAL.fullmatch(name):
+                problems.append(
+                    problem("is not an approval", file=folder / "approvals" / entry.name, expected="PRINCIPAL.sig")
+                )
+                continue
+            found[name] = files.read(folder / "approvals" / entry.name, root=self.path)
+        own = "request.yaml.sig"
+        return Signed(data, found, files.read(folder / own, root=self.path) if own in present else None)
+
+    def _history(self, name: str, present: set[str]) -> Iterator[Accepted]:
+        """Yield what was accepted and is intact; `problems` names the rest."""
+        if "history" not in present:
+            return
+        for entry in self._list("tenants", name, "history"):
+            accepted = self._kept(name, entry.name)
+            if isinstance(accepted, Accepted):
+                yield accepted
+
+    def _kept(self, name: str, digest: str) -> Accepted | Problem:
+        folder = self.path / "tenants" / name / "history" / digest
+        try:
+            present = {entry.name for entry in self._list("tenants", name, "history", digest)}
+            signed = self._signed(folder, present, [])
+            if sha256(signed.data).hexdigest() != digest:
+                return problem("is not the request that was accepted", file=folder / "request.yaml", expected=digest)
+            reading = load(documents.parse(signed.data, str(folder / "request.yaml")), TenantRequest)
+        except InvalidInputError as error:
+            return error.details[0] if error.details else problem(error.message, file=folder)
+        # The rules of today may be stricter than those it was accepted by: what it holds is held nonetheless.
+        if reading.repaired is None or reading.repaired.metadata.name != name:
+            return problem("is not this tenant's request", file=folder / "request.yaml", expected=f"tenant {name}")
+        return Accepted(digest, reading.repaired, signed, folder)
+
+    def entry(self, name: str) -> Entry:
+        """Return a tenant's folder. Raises UnavailableError where there is no such tenant."""
+        if name not in self.tenants:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.tenants, n=1)
+            raise UnavailableError(
+                f"the registry {self.path} has no tenant {name!r}",
+                resolution=f"did you mean {near[0]}?" if near else "see: gcloud-pk request list",
+            )
+        return self.tenants[name]
+
+    @cached_property
+    def surroundings(self) -> rules.Surroundings:
+        """What each request is judged against: all others, valid or not."""
+        others: dict[str, TenantRequest] = {}
+        accepted: dict[str, TenantRequest] = {}
+        for name, entry in self.tenants.items():
+            said = entry.state[0]
+            rejected = said is not None and said.state == "rejected" and said.digest == entry.digest
+            if entry.reading and entry.reading.repaired and not rejected:
+                others[name] = entry.reading.repaired
+            last = entry.last_accepted
+            if last and last.digest != entry.digest:
+                accepted[name] = last.request
+        found = self.governance
+        return rules.Surroundings(
+            found.organisations, found.settings, found.sites, others, accepted, tuple(self.tenants)
+        )
+
+    def request_problems(self, reading: Reading[TenantRequest]) -> list[Problem]:
+        """Return everything that is wrong with a request, in this registry."""
+        return reading.ruled(lambda request: rules.request_problems(request, self.surroundings))
+
+    def content_problems(self, entry: Entry) -> list[Problem]:
+        """Return everything that is wrong with a tenant's request; signatures and state are judged elsewhere."""
+        problems = list(entry.problems)
+        if entry.reading:
+            problems += self.request_problems(entry.reading)
+            if entry.request and entry.request.metadata.name != entry.name:
+                wrong = problem(
+                    f"the folder is {entry.name!r}, the request is {entry.request.metadata.name!r}'s",
+                    field="metadata.name",
+                    expected=entry.name,
+                )
+                problems.append(entry.reading.document.located(wrong))
+        return ordered(problems)
+
+    # --- signatures -----------------------------------------------------------------------------------------------
+
+    def _verify(self, claims: Sequence[Claim]) -> list[Signer | SignatureError]:
+        fresh = [claim for claim in dict.fromkeys(claims) if claim not in self._verdicts]
+        self._verdicts.update(zip(fresh, signatures.verify_all(fresh), strict=True))
+        return [self._verdicts[claim] for claim in claims]
+
+    def verify_all(self) -> None:
+        """Verify every tenant's signatures together, which is quicker than one tenant after another."""
+        signers = self.approvers
+        claims: list[Claim] = []
+        for entry in self.tenants.values():
+            if entry.signed:
+                claims += approval.claims(entry.signed, signers, self.now)
+            claims += self._state_claims(entry)
+        self._verify(claims)
+
+    def approvals(self, entry: Entry, at: dt.datetime | None = None) -> Approvals:
+        """Judge a tenant's approvals at a moment (now, if none is given). The request must be well formed."""
+        if entry.signed is None or entry.request is None:
+            raise ValueError("a request that cannot be read has no approvals")
+        return approval.judge(entry.signed, entry.request, self.settings, self.approvers, at or self.now, self._verify)
+
+    def _state_claims(self, entry: Entry) -> list[Claim]:
+        if entry.state_file is None or entry.state_signature is None:
+            return []
+        # Judged at the moment that it names: a key that expires later does not undo what it set.
+        record = entry.state[0]
+        at = min(record.time, self.now) if record and record.time.tzinfo else self.now
+        return [Claim(entry.state_file, entry.state_signature, STATE, self.approvers, at)]
+
+    def standing(self, entry: Entry) -> Standing:
+        """Return where a tenant stands in its life."""
+        if entry.state_file is None:
+            return Standing("active")
+        signature: tuple[str | None, str | None] = (None, None)
+        for verdict in self._verify(self._state_claims(entry)):
+            signature = (None, verdict.message) if isinstance(verdict, SignatureError) else (verdict.principal, None)
+        digests = {d for d in (entry.digest, *(kept.digest for kept in entry.history)) if d}
+        file = str(entry.folder / "state.yaml")
+        return standing.judge(entry.name, entry.digest, digests, entry.state, signature, file)
+
+    def status(self, entry: Entry) -> Status:
+        """Return the one word for a tenant's request."""
+        stands = self.standing(entry)
+        if stands.state in {"offboarded", "suspended"}:
+            return stands.state
+        if stands.state is None or self.content_problems(entry):
+            return "invalid"
+        if stands.state == "rejected":
+            return "rejected"
+        return "approved" if self.approvals(entry).sufficient else "pending"
+
+    def accepted(self, name: str, at: dt.datetime | None = None) -> Tenant:
+        """Return the tenant that an approved request makes.
+
+        `at`: the moment at which the approvers' keys must be valid: when it was accepted, where that is recorded.
+        Raises UnavailableError (no such tenant), InvalidInputError (content), RefusedError (state, approvals).
+        """
+        entry = self.entry(name)
+        self._sound()
+        self.check_open(entry)
+        problems = self.content_problems(entry)
+        request = entry.request
+        if problems or request is None or entry.digest is None:
+            raise InvalidInputError(
+                f"the request of tenant {name} is not valid",
+                details=problems,
+                resolution=f"correct it, raise metadata.revision, then: gcloud-pk request submit {name}.yaml",
+            )
+        approvals = self.approvals(entry, at)
+        if not approvals.sufficient:
+            raise self._unapproved(entry, approvals)
+        site = place(request, self.sites)
+        return Tenant(
+            request,
+            entry.digest,
+            self.organisations[request.spec.organisation],
+            self.settings,
+            site,
+            UNREGISTERED,
+            approvals.have,
+        )
+
+    def check_open(self, entry: Entry) -> None:
+        """Raise RefusedError where the tenant's state closes it."""
+        stands = self.standing(entry)
+        if stands.state == "active":
+            return
+        if stands.state is None:
+            raise RefusedError(
+                f"tenant {entry.name}: state.yaml does not hold, so the tenant counts as closed",
+                details=stands.problems,
+                resolution="an approver sets the state anew and signs it",
+            )
+        record = stands.record
+        why = f" by {record.by}: {record.reason}" if record else ""
+        what = "the request of tenant" if stands.state == "rejected" else "tenant"
+        todo = {
+            "rejected": "correct the request, raise metadata.revision, and submit it again",
+            "suspended": "an approver resumes it",
+            "offboarded": "an offboarded tenant does not come back; ask for one under another name",
+        }
+        raise RefusedError(f"{what} {entry.name} is {stands.state}{why}", resolution=todo[stands.state])
+
+    def _unapproved(self, entry: Entry, approvals: Approvals) -> RefusedError:
+        details = [problem(refusal.message, file=entry.folder / refusal.file) for refusal in approvals.refused]
+        if approvals.unsigned:
+            details.append(
+                problem(
+                    f"the requester's signature {approvals.unsigned}",
+                    file=entry.folder / "request.yaml.sig",
+                    expected="a signature in namespace gcloud-pk-request: data of this class needs one",
+                )
+            )
+        may = [s.principal for s in self.approvers.may(approvers.APPROVAL) if s.principal not in approvals.have]
+        got = f" ({', '.join(approvals.have)})" if approvals.have else ""
+        who = f"; {', '.join(may)} may approve it" if may else "; nobody else may approve it: add an approver"
+        return RefusedError(
+            f"tenant {entry.name}: {len(approvals.have)} of {approvals.need} approvals{got}{who}",
+            details=details,
+            resolution=f"an approver runs: gcloud-pk request approve {entry.name} --key KEY",
+        )
+
+    # --- the whole ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong in the registry, by file and line. That approvals are outstanding is not wrong."""
+        problems = list(self.governance.problems)
+        for item in self._list("tenants"):
+            if item.name == "README.md":
+                continue
+            if not item.is_dir() or self._misnamed(item.name):
+                problems.append(
+                    problem("is not a tenant's folder", file=self._label("tenants", item.name), expected="a DNS label")
+                )
+        if not self.governance.problems:
+            self.verify_all()
+        for entry in self.tenants.values():
+            content = self.content_problems(entry)
+            problems += content
+            for kept in self._list("tenants", entry.name, "history"):
+                found = self._kept(entry.name, kept.name)
+                if isinstance(found, Problem):
+                    problems.append(found)
+            if self.governance.problems:
+                continue  # who may sign is not known
+            problems += self.standing(entry).problems
+            if entry.request:
+                problems += [
+                    problem(refusal.message, file=entry.folder / refusal.file)
+                    for refusal in self.approvals(entry).refused
+                    if not refusal.superseded
+                ]
+        return tuple(ordered(problems))
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def keep(self, name: str) -> Accepted:
+        """Keep an accepted request with its signatures under `history/<sha256>/`; does nothing where it is kept.
+
+        Raises as `accepted` does, and UnavailableError where it cannot be written.
+        """
+        tenant = self.accepted(name)
+        entry = self.entry(name)
+        if entry.signed is None or entry.request is None:
+            raise ValueError("an accepted request can be read")
+        folder = entry.folder / "history" / tenant.digest
+        contents = {"request.yaml": entry.signed.data}
+        if entry.signed.request is not None:
+            contents["request.yaml.sig"] = entry.signed.request
+        for principal in tenant.approvers:
+            contents[f"approvals/{principal}.sig"] = entry.signed.approvals[principal]
+        with files.locked(self.path):
+            if not os.path.lexists(folder):
+                files.write_folder(folder, contents, root=self.path)
+            else:
+                for part, data in contents.items():
+                    if not self._same(folder / part, data):
+                        files.write(folder / part, data, root=self.path)
+        return Accepted(tenant.digest, entry.request, entry.signed, folder)
+
+    def _same(self, path: Path, data: bytes) -> bool:
+        return os.path.lexists(path) and files.read(path, root=self.path) == data
+
+    def set_state(self, name: str, state: StateName, by: str, reason: str, key: Path | None = None) -> None:
+        """Write state.yaml, signed where a key is given. Raises RefusedError for `active` without one.
+
+        `by` is replaced by the key's principal. Raises InvalidInputError for texts that cannot be shown.
+        """
+        entry = self.entry(name)
+        signers = self.approvers if key else None
+        if signers and key:
+            by = signatures.entitled(key, STATE, signers, self.now).principal
+        elif state == "active":
+            raise RefusedError(f"tenant {name}: only an approver's signature makes it active", resolution="give a key")
+        digest = entry.digest or (entry.last_accepted.digest if entry.last_accepted else None)
+        data = standing.write(state, by, reason, name, digest, dt.datetime.now(dt.UTC))
+        record, problems = standing.read(data, str(entry.folder / "state.yaml"))
+        if record is None:
+            raise InvalidInputError(f"tenant {name}: the state cannot be written", details=problems)
+        signature = None
+        if signers and key:
+            signature = signatures.sign_as(data, key, STATE, signers, dt.datetime.now(dt.UTC))[0]
+        target, beside = entry.folder / "state.yaml", entry.folder / "state.yaml.sig"
+        with files.locked(self.path):
+            # Whoever is killed in between leaves the tenant closed: what opens is nothing without its signature.
+            if state == "active" and signature:
+                files.write(beside, signature, root=self.path)
+                files.write(target, data, root=self.path)
+                return
+            files.write(target, data, root=self.path)
+            if signature:
+                files.write(beside, signature, root=self.path)
+            else:
+                files.remove(beside, root=self.path)

@@ -1,0 +1,1 @@
+"""Pure functions from a Tenant to manifests: same input, same bytes."""
