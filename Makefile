@@ -62,7 +62,7 @@ test-full: lint  ## all tests, slow ones too
 	$(PYTEST) tests
 
 bench: setup  ## measure against kubectl and a raw client
-	$(BIN)/python benchmarks/onboard.py
+	$(BIN)/python -m benchmarks.onboard
 
 schemas: setup  ## write schemas/ anew from the models
 	$(BIN)/gcloud-pk schema --output-dir schemas

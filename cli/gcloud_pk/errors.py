@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
@@ -69,6 +69,15 @@ class GcloudPkError(Exception):
         self.message = message
         self.details = tuple(d if isinstance(d, Problem) else problem(d) for d in details)
         self.resolution = resolution
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of `error` in a JSON document."""
+        return {
+            "code": int(self.code),
+            "message": self.message,
+            "details": [detail.as_dict() for detail in self.details],
+            "resolution": self.resolution,
+        }
 
 
 class WrongUsageError(GcloudPkError):

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -98,13 +98,7 @@ cli.help = inspect.cleandoc(cli.help or "") + "\n\n" + GLOBAL_OPTIONS_HELP
 
 def _report(error: GcloudPkError, machine: bool) -> None:
     if machine:
-        body: dict[str, Any] = {
-            "code": int(error.code),
-            "message": error.message,
-            "details": [d.as_dict() for d in error.details],
-            "resolution": error.resolution,
-        }
-        click.echo(json.dumps({"error": body}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({"error": error.as_dict()}, indent=2, ensure_ascii=False))
     click.echo(f"error: {escape(error.message)}", err=True)
     for detail in error.details:
         click.echo(f"  {escape(detail)}", err=True)

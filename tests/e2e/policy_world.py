@@ -12,7 +12,7 @@ import yaml
 
 from gcloud_pk.cluster import kubeconfig
 from gcloud_pk.cluster.kinds import CONFIG_MAP, NAMESPACE, TENANT, TENANT_POLICY, key_of
-from gcloud_pk.cluster.transport import Answer, Api, Identity
+from gcloud_pk.cluster.transport import JSON_PATCH, Answer, Api, Identity
 from gcloud_pk.model import labels
 from gcloud_pk.render import platform
 
@@ -81,7 +81,7 @@ def read(path: Path) -> Fixture:
     who = said.pop("as")
     identity = IDENTITIES[who] if who in IDENTITIES else Identity(who)
     dry_run = said.pop("dry-run", "yes") == "yes"
-    return Fixture(path, identity, body=yaml.safe_load(path.read_text()), dry_run=dry_run, **said)  # type: ignore[arg-type]
+    return Fixture(path, identity, body=yaml.safe_load(path.read_text()), dry_run=dry_run, **said)
 
 
 def fixtures() -> list[Fixture]:
@@ -178,7 +178,7 @@ def send(api: Api, fixture: Fixture) -> Answer:
         case "patch":
             return acting.request("PATCH", path, body=body, content_type=PATCH, params=params)
         case "json-patch":
-            return acting.request("PATCH", path, body=body["patch"], content_type="application/json-patch+json", params=params)
+            return acting.request("PATCH", path, body=body["patch"], content_type=JSON_PATCH, params=params)
         case "update":
             return acting.request("PUT", path, body=_merged(api.get(key.path), body), params=params)
         case "delete":

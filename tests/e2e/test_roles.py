@@ -1,4 +1,4 @@
-"""Who may do what on a real API server: tenants by their roles, and the platform's three identities by their own keys."""
+"""Who may do what on a real API server: tenants by their roles, the platform's three identities by their own keys."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from gcloud_pk.cluster import kubeconfig
-from gcloud_pk.cluster.kinds import CONFIG_MAP, ROLE_BINDING, SECRET
-from gcloud_pk.cluster.transport import Answer, Api, Identity
-from gcloud_pk.model import labels
-from gcloud_pk.render import data, platform
 from tests.e2e import policy_world
 from tests.e2e.conftest import RunningLab
 from tests.e2e.policy_world import IDENTITIES
+
+from gcloud_pk.cluster import kubeconfig
+from gcloud_pk.cluster.kinds import CONFIG_MAP, POD, ROLE, ROLE_BINDING, SECRET, key_of
+from gcloud_pk.cluster.transport import Answer, Api, Identity
+from gcloud_pk.model import labels
+from gcloud_pk.render import data, platform
 
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
@@ -195,9 +195,8 @@ def test_a_tenant_grants_no_more_than_it_holds(admin: Api) -> None:
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate", "bind"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["create"]},
     ):
-        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "wide"}, "rules": [rule]}
-        path = "/apis/rbac.authorization.k8s.io/v1/namespaces/fixture-prod/roles"
-        answer = admins.request("POST", path, body=role, params={"dryRun": "All"})
+        role = {"apiVersion": ROLE.api_version, "kind": "Role", "metadata": {"name": "wide"}, "rules": [rule]}
+        answer = admins.request("POST", ROLE.path("fixture-prod"), body=role, params={"dryRun": "All"})
         assert answer.status == 403
         assert "is attempting to grant RBAC permissions not currently held" in answer.message
 
@@ -299,7 +298,7 @@ def test_the_verifier_reads_no_secret_even_by_a_dry_run(
         ("update", "namespaces/finalize"),
         ("update", "namespaces/status"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_the_onboarder_lacks(admin: Api, verb: str, resource: str) -> None:
     for namespace in ("", "fixture-prod", "kube-system"):
@@ -316,10 +315,10 @@ def test_the_onboarder_binds_the_three_roles_for_tenants_only(admin: Api) -> Non
 
 def test_the_onboarder_gets_no_access_to_kube_system(admin: Api, own: dict[str, Api]) -> None:
     binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "apiVersion": ROLE_BINDING.api_version, "kind": "RoleBinding",
         "metadata": {"name": "mine", "namespace": "kube-system"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "gcloud-pk:tenant-developer"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": labels.ONBOARDER_GROUP}],
+        "roleRef": {"apiGroup": ROLE.group, "kind": "ClusterRole", "name": "gcloud-pk:tenant-developer"},
+        "subjects": [{"apiGroup": ROLE.group, "kind": "Group", "name": labels.ONBOARDER_GROUP}],
     }  # fmt: skip
     answer = own["onboarder"].request("POST", ROLE_BINDING.path("kube-system"), body=binding)
     assert policy_world.refused_by("gpk-onboarder", answer), answer.message
@@ -350,18 +349,18 @@ def test_the_auditor_reads_all_but_secrets(own: dict[str, Api]) -> None:
         "/apis/gcloud.gov.pk/v1alpha1/tenantpolicies", "/apis/apps/v1/deployments",
     ):  # fmt: skip
         assert _get(api, path).ok, path
-    for path in (SECRET.path(), SECRET.path("fixture-prod", "treasure"), "/api/v1/namespaces/fixture-prod/pods/running/log"):
+    for path in (SECRET.path(), SECRET.path("fixture-prod", "treasure"), POD.path("fixture-prod", "running") + "/log"):
         assert _get(api, path).status == 403, path
 
 
 def test_the_auditor_reads_what_the_platform_installs(admin: Api) -> None:
     for made in platform.platform_objects():
-        plural = policy_world.key_of(made).kind.resource
+        plural = key_of(made).kind.resource
         assert may(admin, IDENTITIES["auditor"], "get", plural, made["metadata"].get("namespace", "")), plural
 
 
 def test_the_auditor_writes_nothing(admin: Api) -> None:
-    resources: dict[str, Any] = {policy_world.key_of(m).kind.resource: m for m in policy_world.world()}
+    resources: dict[str, Any] = {key_of(m).kind.resource: m for m in policy_world.world()}
     for resource in (*resources, "secrets", "deployments.apps", "pods/exec", "serviceaccounts/token", "nodes/proxy"):
         for verb in WRITE:
             assert not may(admin, IDENTITIES["auditor"], verb, resource, "fixture-prod"), (verb, resource)

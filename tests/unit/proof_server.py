@@ -103,7 +103,7 @@ def live_objects(*environments: str, retired: tuple[str, ...] = ()) -> list[dict
     made = render(a_tenant("moitt", environments or ("eoffice",)), retired)
     for each in made:
         if each["kind"] == "ResourceQuota":
-            each["status"] = {"hard": dict(each["spec"]["hard"])}
+            each["status"] = {"hard": dict(each["spec"]["hard"]), "used": dict.fromkeys(each["spec"]["hard"], "0")}
     return made
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.cluster_server import certificate
 
 from gcloud_pk.cluster.kubeconfig import contexts, current, load
 from gcloud_pk.errors import ExitCode, UnavailableError
-from tests.unit.cluster_server import certificate
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -134,7 +134,8 @@ WRONG: dict[str, tuple[Any, str | None, str]] = {
     "not a mapping": ("[1]", None, "is not a mapping"),
     "clusters are no list": (config() | {"clusters": {"a": 1}}, None, "clusters is not a list"),
     "an entry without a name": (config() | {"users": [{"user": {}}]}, None, "an entry of users has no name"),
-    "a user that is no mapping": (config() | {"users": [{"name": "u", "user": "x"}]}, None, "user 'u' is not a mapping"),
+    "a user that is no mapping": (
+        config() | {"users": [{"name": "u", "user": "x"}]}, None, "user 'u' is not a mapping"),
     "a token that is no text": (config(user={"token": 5}), None, "token is not a text"),
     "no server": (config(cluster={"server": ""}), None, "is not an https:// address"),
     "a server of another kind": (config(cluster={"server": "ftp://x"}), None, "is not an https:// address"),
@@ -200,9 +201,8 @@ class FakeConfiguration:
     token: str | None = None
     cert_file = key_file = None
 
-    def get_api_key_with_prefix(self, name: str) -> str | None:
-        assert name == "authorization"
-        return self.token
+    def auth_settings(self) -> dict[str, Any]:
+        return {"BearerToken": {"in": "header", "value": self.token}} if self.token else {}
 
 
 def fake_client(monkeypatch: pytest.MonkeyPatch, load_kube_config: Any) -> None:

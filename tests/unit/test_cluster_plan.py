@@ -48,7 +48,8 @@ def stored(desired: dict[str, Any], *owners: dict[str, Any]) -> dict[str, Any]:
     live = copy.deepcopy(desired)
     body = {name: value for name, value in desired.items() if name not in {"apiVersion", "kind", "metadata"}}
     ours = fields_of(body) | {"f:metadata": {"f:annotations": {".": {}, f"f:{CONTENT_HASH}": {}}}}
-    live["metadata"] |= {"uid": "u", "resourceVersion": "1", "managedFields": [owner(FIELD_MANAGER, "Apply", ours), *owners]}
+    managed = [owner(FIELD_MANAGER, "Apply", ours), *owners]
+    live["metadata"] |= {"uid": "u", "resourceVersion": "1", "managedFields": managed}
     return live
 
 
@@ -115,7 +116,9 @@ def test_defaults_of_the_server_and_its_status_are_no_change() -> None:
     assert one(quota(cpu="8"), live).action is Action.KEEP
 
 
-def by_hand(live: dict[str, Any], fields: dict[str, Any], manager: str = "kubectl-edit", operation: str = "Update") -> None:
+def by_hand(
+    live: dict[str, Any], fields: dict[str, Any], manager: str = "kubectl-edit", operation: str = "Update"
+) -> None:
     live["metadata"]["managedFields"].append(owner(manager, operation, fields, time="2026-01-01T00:00:00Z"))
 
 
@@ -163,6 +166,34 @@ def test_a_manager_that_applies_the_same_values_is_no_change() -> None:
     live = stored(network_policy())
     by_hand(live, {"f:spec": {"f:podSelector": {}, "f:policyTypes": {}}}, "argocd", "Apply")
     assert one(network_policy(), live).action is Action.KEEP
+
+
+def test_what_another_owns_with_us_is_no_change_though_the_server_filled_in_defaults() -> None:
+    desired = network_policy(egress=[{"ports": [{"port": 53}]}])
+    live = stored(desired)
+    live["spec"]["egress"] = [{"ports": [{"port": 53, "protocol": "TCP"}]}]
+    by_hand(live, {"f:spec": {"f:egress": {}}}, "argocd", "Apply")
+    assert one(desired, live).action is Action.KEEP
+
+
+def test_an_element_whose_key_is_a_default_is_not_shown_as_given_up() -> None:
+    desired = network_policy(ports=[{"port": 53}])
+    live = stored(desired)
+    live["metadata"]["annotations"][CONTENT_HASH] = "other"
+    live["spec"]["ports"] = [{"port": 53, "protocol": "TCP"}]
+    key = 'k:{"port":53,"protocol":"TCP"}'
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:ports"] = {key: {".": {}, "f:port": {}}}
+    assert [field.path for field in one(desired, live).fields] == [f"metadata.annotations[{CONTENT_HASH}]"]
+
+
+def test_a_keyed_element_that_another_added_is_named_by_its_key() -> None:
+    desired = network_policy(ports=[{"port": 53}])
+    live = stored(desired)
+    key = 'k:{"port":80}'
+    live["spec"]["ports"] = [{"port": 53}, {"port": 80}]
+    by_hand(live, {"f:spec": {"f:ports": {key: {".": {}, "f:port": {}}}}})
+    fields = one(desired, live).fields
+    assert [field.path for field in fields] == ["spec.ports"]
 
 
 def test_another_apply_manager_is_a_conflict() -> None:

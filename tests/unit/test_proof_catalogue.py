@@ -53,7 +53,7 @@ def test_the_quick_selection_has_every_wall_and_every_control_it_depends_on() ->
             id="a control that is broken itself",
         ),
         pytest.param(
-            a_probe(), a_control(expect={"by": "rbac"}, control="ISO-901"), "is no control",
+            a_probe(), a_control(expect={"by": "rbac"}, control="ISO-900"), "is no control",
             id="a control that is refused itself",
         ),
         pytest.param(a_probe(object="cart"), a_control(), "no control object cart", id="an unknown object"),

@@ -114,7 +114,11 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
         ),
         pytest.param(
             changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(egress=[{}])), {"ISO-102"},
-            id="default deny allows",
+            id="default deny allows egress",
+        ),
+        pytest.param(
+            changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(ingress=[{}])), {"ISO-102"},
+            id="default deny allows ingress",
         ),
         pytest.param(without("ResourceQuota", "tenant"), {"ISO-103"}, id="the quota is gone"),
         pytest.param(
@@ -128,6 +132,10 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
         ),
         pytest.param(
             changed("ResourceQuota", "tenant", lambda o: o.pop("status")), {"ISO-104"}, id="the quota is not counted"
+        ),
+        pytest.param(
+            changed("ResourceQuota", "tenant", lambda o: o["status"]["used"].pop("pods")), {"ISO-104"},
+            id="a key of the quota is not counted",
         ),
         pytest.param(without("ResourceQuota", "no-system-priority"), {"ISO-105"}, id="the priority quota is gone"),
         pytest.param(without("LimitRange", "tenant"), {"ISO-106"}, id="the limit range is gone"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.tenants import a_tenant
 
 from gcloud_pk.cluster.kinds import key_of
 from gcloud_pk.model import labels
@@ -15,7 +16,6 @@ from gcloud_pk.model.quantity import Quantity
 from gcloud_pk.render.folder import files, to_yaml
 from gcloud_pk.render.metadata import canonical
 from gcloud_pk.render.tenant import render, wave
-from tests.unit.tenants import a_tenant
 
 _edge = st.sampled_from(string.ascii_lowercase + string.digits)
 _label = st.builds(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from tests.unit.tenants import a_tenant
+
 from gcloud_pk.cluster.kinds import key_of, keyed
 from gcloud_pk.cluster.plan import Action, plan
 from gcloud_pk.onboarding.stages import removal_share, stage
 from gcloud_pk.render.tenant import render
-from tests.unit.tenants import a_tenant
 
 Manifest = dict[str, Any]
 

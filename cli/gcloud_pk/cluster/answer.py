@@ -72,6 +72,11 @@ _LACKS = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) (?:resource "(?P<resource>[^"]+)"|path "(?P<path>[^"]+)")'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
+# kube-apiserver, pkg/registry/rbac: who binds a role needs `bind` on it, or every right in it; these follow, one each.
+_MAY_NOT_BIND = re.compile(
+    r'user "(?P<user>[^"]*)" \(groups=.*\) is attempting to grant RBAC permissions not currently held'
+)
+_ROLES = "clusterroles.rbac.authorization.k8s.io"
 
 
 def refusal(answer: Answer, subject: str) -> GcloudPkError:
@@ -98,6 +103,16 @@ def refusal(answer: Answer, subject: str) -> GcloudPkError:
 
 def _forbidden(answer: Answer, subject: str) -> ForbiddenError:
     lacks = _LACKS.search(answer.message)
+    grants = _MAY_NOT_BIND.search(answer.message)
+    if grants is not None:
+        return ForbiddenError(
+            f"user {grants['user']!r} has no right to bind the role of {subject}, which is one of {_ROLES}",
+            user=grants["user"],
+            verb="bind",
+            resource=_ROLES,
+            resolution=f"ask a cluster administrator for the verb 'bind' on {_ROLES!r}, for that role; "
+            "`gcloud-pk cluster init` installs the roles this program needs",
+        )
     if lacks is None:
         return ForbiddenError(f"the API server refused {subject}: {answer.message}")
     resource = lacks["path"] or ".".join(part for part in (lacks["resource"], lacks["group"]) if part)

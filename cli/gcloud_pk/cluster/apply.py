@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -115,27 +115,20 @@ class Conveyor:
                 return
             try:
                 answer = write(self.api, change, force_conflicts=self.force_conflicts)
+                tally.count(change.action)
+                if on_done is not None:
+                    on_done(change, answer)
             except BaseException as error:
-                errors.append(error)  # list.append is atomic: the first in time stays first
+                errors.append(error)  # atomic: the first in time stays first
                 failed.set()
                 raise
-            tally.count(change.action)
-            if on_done is not None:
-                on_done(change, answer)
 
-        if self._stopped.is_set():
-            raise UnavailableError("stopped before everything was written")
-        futures: list[Future[None]] = [self._pool.submit(carry, change) for change in stage]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        if not self._stopped.is_set():
+            wait([self._pool.submit(carry, change) for change in stage])
         if errors:
             raise errors[0]
         if self._stopped.is_set():
             raise UnavailableError("stopped before everything was written")
-        for future in futures:
-            future.result()
 
 
 def apply(

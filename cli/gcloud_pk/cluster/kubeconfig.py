@@ -285,7 +285,8 @@ def _exotic(files: list[Path], context: str, server: str, chosen: _Entry, cluste
             context=context,
             client_configuration=configuration,
         )
-        token = configuration.get_api_key_with_prefix("authorization")
+        # Its name inside api_key has changed between releases of the client; this has not.
+        token = configuration.auth_settings().get("BearerToken", {}).get("value")
         certificate = Path(configuration.cert_file).read_bytes() if configuration.cert_file else None
         key = Path(configuration.key_file).read_bytes() if configuration.key_file else None
     except Exception as error:

@@ -73,9 +73,8 @@ class Owner:
 
 
 def owners(live: Mapping[str, Any]) -> list[Owner]:
-    """Return who owns fields of the object itself, latest first; subresources (status, scale) are left out."""
-    entries = [e for e in live["metadata"].get("managedFields") or () if not e.get("subresource")]
-    entries.sort(key=lambda e: e.get("time") or "", reverse=True)
+    """Return who owns which fields, latest first."""
+    entries = sorted(live["metadata"].get("managedFields") or (), key=lambda e: e.get("time") or "", reverse=True)
     return [Owner(str(e.get("manager", "")), e.get("operation") == "Apply", e.get("fieldsV1") or {}) for e in entries]
 
 

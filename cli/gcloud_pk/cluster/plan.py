@@ -137,7 +137,7 @@ def field_changes(desired: dict[str, Any], live: dict[str, Any]) -> tuple[FieldC
 def _has_foreign(live: dict[str, Any]) -> bool:
     """Whether anybody else owns fields of the object itself; the quick answer for the many that are untouched."""
     entries = live["metadata"].get("managedFields") or ()
-    return any(entry.get("manager") != FIELD_MANAGER and not entry.get("subresource") for entry in entries)
+    return any(entry.get("manager") != FIELD_MANAGER and entry.get("subresource") != "status" for entry in entries)
 
 
 def _strange(desired: dict[str, Any], live: dict[str, Any], others: list[Owner], ours: list[Owner]) -> list[Path]:

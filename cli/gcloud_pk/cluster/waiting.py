@@ -13,7 +13,7 @@ from typing import Any
 from gcloud_pk.cluster.answer import Answer, NotFoundError, refusal
 from gcloud_pk.cluster.kinds import CONFIG_MAP, RESOURCE_QUOTA
 from gcloud_pk.cluster.transport import Api
-from gcloud_pk.errors import UnavailableError
+from gcloud_pk.errors import GcloudPkError, PartialError, UnavailableError
 from gcloud_pk.model.labels import FIELD_MANAGER, SYSTEM_NAMESPACE
 
 CANARY = "gcloud-pk-canary"
@@ -30,7 +30,8 @@ def quotas_counted(
     """Wait until every ResourceQuota of `namespaces` is counted: `status.hard` is `spec.hard`, `status.used` is whole.
 
     Until then a quota constrains nothing. With `selector` one request asks for all namespaces at once; it must match
-    every quota. Raises UnavailableError after `timeout` seconds, naming those that are not counted.
+    every quota. Raises UnavailableError after `timeout` seconds, naming those that are not counted; PartialError when
+    something was written through this Api.
     """
     wanted = set(namespaces)
     deadline = time.monotonic() + timeout
@@ -39,11 +40,12 @@ def quotas_counted(
         if not late:
             return
         if time.monotonic() + pause > deadline:
-            raise UnavailableError(
+            error = UnavailableError(
                 f"after {timeout:.0f} s {len(late)} quotas are not counted: the quota controller does not work",
                 details=late,
                 resolution="look at the controller manager's state and log, then run the command again",
             )
+            raise _weighed(api, error)
         time.sleep(pause)
 
 
@@ -51,8 +53,8 @@ def policies_in_force(api: Api, expected: str, timeout: float = 5.0) -> None:
     """Wait until the platform's policies of revision `expected` refuse; proved by a dry run, not by a status.
 
     The policy `gpk-canary` is written last and refuses with the revision in its message: `platform <version> <hash>`.
-    Raises UnavailableError when there is none or another after `timeout` seconds, ForbiddenError when the right to ask
-    is missing.
+    Raises UnavailableError when there is none or another after `timeout` seconds (PartialError when something was
+    written through this Api), ForbiddenError when the right to ask is missing.
     """
     deadline = time.monotonic() + timeout
     for pause in _pauses(0.05, 0.5):
@@ -63,8 +65,13 @@ def policies_in_force(api: Api, expected: str, timeout: float = 5.0) -> None:
             raise refusal(answer, f"the canary ConfigMap {SYSTEM_NAMESPACE}/{CANARY}")
         # A message that says nothing of a revision may be a server whose caches are filling.
         if time.monotonic() + pause > deadline:
-            raise _not_in_force(answer, expected, timeout)
+            raise _weighed(api, _not_in_force(answer, expected, timeout))
         time.sleep(pause)
+
+
+def _weighed(api: Api, error: UnavailableError) -> GcloudPkError:
+    """Return the error as it is when nothing was written, as PartialError otherwise."""
+    return PartialError(error.message, details=error.details, resolution=error.resolution) if api.persisted else error
 
 
 def _probe(api: Api) -> Answer:

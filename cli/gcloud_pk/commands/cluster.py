@@ -106,14 +106,19 @@ def status(invocation: Invocation) -> int:
         "uid": uid,
         "lab": known_uids().get(uid),
         "site": site,
-        "platform": {"expected": platform_message(), "inForce": missing is None, "reason": missing},
+        "platform": {
+            "expected": platform_message(),
+            "inForce": missing is None,
+            "reason": missing,
+        },
         "tenants": tenants,
     }
     if console.machine:
         console.document(document)
     else:
         for label, value in (
-            ("server", api.access.server), ("kubernetes", version), ("cluster uid", uid), ("lab", document["lab"] or "-"),
+            ("server", api.access.server), ("kubernetes", version), ("cluster uid", uid),
+            ("lab", document["lab"] or "-"),
             ("site", site or "- (no site of the registry names it)"),
             ("platform", platform_message() if missing is None else f"not in force: {missing}"),
             ("tenants", "-" if tenants is None else tenants),
@@ -150,7 +155,8 @@ def register(invocation: Invocation, site: str, name: str | None, replace: bool)
     if site not in registry.sites:
         known = ", ".join(sorted(registry.sites)) or "none"
         raise RefusedError(
-            f"site {site!r} is not in the registry (it has: {known})", resolution=f"write sites/{site}.yaml first"
+            f"site {site!r} is not in the registry (it has: {known})",
+            resolution=f"write sites/{site}.yaml first",
         )
     registered = register_cluster(registry.path, registry.sites[site], uid, cluster=name, replace=replace)
     if console.machine:

@@ -21,19 +21,28 @@ def lab() -> None:
     """
 
 
-_name = click.option("--name", metavar="NAME", default="default", show_default=True,
-                     help="Which lab; several can run side by side.")
+_name = click.option(
+    "--name", metavar="NAME", default="default", show_default=True, help="Which lab; several can run side by side."
+)
 
 
 def _sources(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where programs may come from."""
     for option in (
         click.option("--offline", is_flag=True, help="Download and build nothing."),
-        click.option("--mirror", metavar="URL", envvar="GCLOUD_PK_MIRROR",
-                     help="Base URL in place of the official downloads'.  [env: GCLOUD_PK_MIRROR]"),
-        click.option("--programs", metavar="DIR", envvar="GCLOUD_PK_PROGRAMS",
-                     type=click.Path(exists=True, file_okay=False, path_type=Path),
-                     help="Folder with etcd, kube-apiserver and the others.  [env: GCLOUD_PK_PROGRAMS]"),
+        click.option(
+            "--mirror",
+            metavar="URL",
+            envvar="GCLOUD_PK_MIRROR",
+            help="Base URL in place of the official downloads'.  [env: GCLOUD_PK_MIRROR]",
+        ),
+        click.option(
+            "--programs",
+            metavar="DIR",
+            envvar="GCLOUD_PK_PROGRAMS",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Folder with etcd, kube-apiserver and the others.  [env: GCLOUD_PK_PROGRAMS]",
+        ),
     ):
         command = option(command)
     return command
@@ -78,11 +87,15 @@ def down(invocation: Invocation, name: str, purge: bool) -> None:
     begun = time.monotonic()
     stopped = controlplane.down(name, purge=purge, console=console)
     if console.machine:
-        console.document({"name": name, "stopped": stopped, "purged": purge,
-                          "seconds": round(time.monotonic() - begun, 3)})
+        console.document(
+            {"name": name, "stopped": stopped, "purged": purge, "seconds": round(time.monotonic() - begun, 3)}
+        )
         return
-    console.show(f"lab {name}: " + (f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
-                 + ("; its folder is removed" if purge else ""))
+    console.show(
+        f"lab {name}: "
+        + (f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+        + ("; its folder is removed" if purge else "")
+    )
 
 
 @lab.command()
@@ -117,8 +130,13 @@ def status(invocation: Invocation, name: str) -> int:
 
 @lab.command()
 @_name
-@click.option("--group", "groups", metavar="GROUP", multiple=True,
-              help="Make one with a client certificate of this group, to be a tenant with; repeat for several.")
+@click.option(
+    "--group",
+    "groups",
+    metavar="GROUP",
+    multiple=True,
+    help="Make one with a client certificate of this group, to be a tenant with; repeat for several.",
+)
 @click.option("--user", metavar="NAME", help="The user's name in that certificate.  [default: lab-user]")
 @pass_invocation
 def kubeconfig(invocation: Invocation, name: str, groups: tuple[str, ...], user: str | None) -> None:
@@ -156,6 +174,7 @@ def doctor(invocation: Invocation, name: str, programs: Path | None, mirror: str
     if console.machine:
         console.document({"name": name, "well": not code, "findings": [f.as_dict() for f in findings]})
         return code
-    console.table(("what", "state", "found", "what to do"),
-                  [(f.subject, f.state, f.found, f.remedy or "") for f in findings])
+    console.table(
+        ("what", "state", "found", "what to do"), [(f.subject, f.state, f.found, f.remedy or "") for f in findings]
+    )
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from gcloud_pk.commands.connection import (
     open_verifier,
     recognised,
 )
-from gcloud_pk.errors import ExitCode, RefusedError, WrongUsageError
+from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, WrongUsageError
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
     from gcloud_pk.model.finding import Finding
@@ -132,7 +134,7 @@ def _apply(
     intake = take_in(connection.registry, connection.standing, names, in_place)
     population = survey(api, [t.name for t in intake.tenants] if names is not None else None)
     prepared = prepare(api, intake.tenants, population=population)
-    planned = time.perf_counter()
+    phases = {"plan": time.perf_counter() - started, "apply": 0.0}
     show_plan(console, prepared, intake.skipped)
     if names is None:
         refuse_many_removals(
@@ -160,15 +162,18 @@ def _apply(
                 verify=check,
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
             )
+            began = time.perf_counter()
             outcomes = run.onboard(prepared)
+            phases["apply"] = time.perf_counter() - began
         for outcome in outcomes:
             if outcome.error is None:
-                _keep(connection, outcome.name, console)
+                _keep(connection, outcome.name, intake.moments.get(outcome.name), console)
     error = summary_error(outcomes, persisted=api.persisted)
     if error is not None and not console.machine:
         show_outcomes(console, outcomes, applied=not dry_run)
         raise error
-    return _finish(console, outcomes, intake, planned - started, time.perf_counter() - started, applied=not dry_run)
+    phases["total"] = time.perf_counter() - started
+    return _finish(console, outcomes, intake, phases, error, applied=not dry_run)
 
 
 def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
@@ -182,12 +187,15 @@ def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _keep(connection: Connection, name: str, console: Console) -> None:
+def _keep(connection: Connection, name: str, at: dt.datetime | None, console: Console) -> None:
     """Keep the accepted request in the registry; a read-only checkout must not stop a repair."""
     from gcloud_pk.errors import GcloudPkError
 
+    entry = connection.registry.entry(name)
+    if any(kept.digest == entry.digest for kept in entry.history):
+        return
     try:
-        connection.registry.keep(name)
+        connection.registry.keep(name, at)
     except GcloudPkError as error:
         console.warn(f"tenant {name}: the accepted request was not kept in the registry: {error.message}")
 
@@ -249,6 +257,8 @@ def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[
         console.show("left alone:")
         for skip in skipped:
             console.show(f"  {skip.name}: {skip.reason}")
+            for detail in skip.error.details if skip.error else ():
+                console.show(f"    {detail}")
 
 
 def show_outcomes(console: Console, outcomes: Sequence[Outcome], *, applied: bool) -> None:
@@ -287,13 +297,18 @@ def show_finding(console: Console, finding: Finding) -> None:
 
 
 def _finish(
-    console: Console, outcomes: Sequence[Outcome], intake: Intake, plan_seconds: float, seconds: float, *, applied: bool
+    console: Console,
+    outcomes: Sequence[Outcome],
+    intake: Intake,
+    phases: Mapping[str, float],
+    error: GcloudPkError | None,
+    *,
+    applied: bool,
 ) -> int:
+    """Show what became of the run; return its exit code. `phases`: wall seconds; apply includes verify."""
     from gcloud_pk.model.finding import exit_code
-    from gcloud_pk.onboarding.run import summary_error
 
     findings = [finding for outcome in outcomes for finding in outcome.findings]
-    error = summary_error(outcomes, persisted=1) if any(o.error for o in outcomes) else None
     if error is not None:
         code = int(error.code)
     elif findings:
@@ -301,18 +316,20 @@ def _finish(
     else:
         code = int(next((s.error.code for s in intake.skipped if s.error is not None), ExitCode.DONE))
     if console.machine:
-        console.document(
-            {
-                "tenants": [outcome.as_dict() for outcome in outcomes],
-                "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
-                "findings": [f.as_dict() for f in findings if f.verdict.value != "pass"],
-                "dryRun": not applied,
-                "seconds": round(seconds, 3),
-            }
-        )
+        document: dict[str, Any] = {
+            "tenants": [outcome.as_dict() for outcome in outcomes],
+            "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
+            "findings": [f.as_dict() for f in findings if f.verdict.value != "pass"],
+            "dryRun": not applied,
+            "phases": {name: round(value, 3) for name, value in phases.items()},
+            "seconds": round(phases["total"], 3),
+        }
+        if error is not None:
+            document["error"] = error.as_dict()
+        console.document(document)
     else:
         show_outcomes(console, outcomes, applied=applied)
-        console.note(f"{len(outcomes)} tenants in {seconds:.1f} s (plan {plan_seconds:.1f} s)")
+        console.note(f"{len(outcomes)} tenants in {phases['total']:.1f} s (plan {phases['plan']:.1f} s)")
     return code
 
 

@@ -47,7 +47,10 @@ def _open_if_there(invocation: Invocation) -> Registry | None:
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @pass_invocation
 def new(invocation: Invocation, output: Path | None, source: Path | None, force: bool) -> None:
-    """Write a new request: asks the questions and prints a commented YAML that validates."""
+    """Write a new request by answering questions.
+
+    Prints a commented YAML that validates; -o puts it in a file.
+    """
     from gcloud_pk.commands.questions import ask
     from gcloud_pk.registry import files
     from gcloud_pk.registry.documents import parse
@@ -75,7 +78,8 @@ def new(invocation: Invocation, output: Path | None, source: Path | None, force:
     model = _valid(text.encode(), str(output or "the request"), opened)
     console = invocation.console
     if output is not None:
-        files.write(output, text.encode(), root=output.parent)
+        with files.locked(output.parent):
+            files.write(output, text.encode(), root=output.parent)
     if console.machine:
         console.document(
             {"file": str(output) if output else None, "tenant": model.metadata.name, "request": _plain(model)}
@@ -113,7 +117,9 @@ def _judge(data: bytes, name: str, opened: Registry | None, around: Any = None) 
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=_FILE)
 @pass_invocation
 def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
-    """Name everything that is wrong with requests: FILE:LINE: FIELD: what is wrong; what was expected.
+    """Name everything that is wrong with requests.
+
+    Each line reads FILE:LINE:FIELD: what is wrong; expected what.
 
     With a registry, they are compared with all others there; several FILEs with each other, too.
     """
@@ -168,7 +174,9 @@ def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
 @click.option("--key", metavar="KEY", type=_FILE, help="Sign the request as the requester.")
 @pass_invocation
 def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
-    """Hand a request in: copies its bytes as they are into the registry, if they are valid.
+    """Hand a valid request in to the registry.
+
+    Its bytes are copied as they are.
 
     FILE.sig, a signature made by `ssh-keygen -Y sign -n gcloud-pk-request`, is taken along.
     """
@@ -257,8 +265,6 @@ def _show_changes(console: Console, revision: int, changes: list[Any]) -> None:
 def _shape(opened: Registry, entry: Entry) -> dict[str, Any]:
     """Return the documented shape of one request (`request list --format json`)."""
     read = entry.reading.repaired if entry.reading else None
-    stands = opened.standing(entry)
-    problems = [*opened.content_problems(entry), *stands.problems]
     approvals: Approvals | None = opened.approvals(entry) if entry.request else None
     return {
         "tenant": entry.name,
@@ -272,7 +278,7 @@ def _shape(opened: Registry, entry: Entry) -> dict[str, Any]:
             "need": approvals.need if approvals else None,
             "refused": [{"file": r.file, "reason": r.message} for r in approvals.refused] if approvals else [],
         },
-        "problems": [p.as_dict() for p in problems],
+        "problems": [p.as_dict() for p in opened.entry_problems(entry)],
     }
 
 
@@ -326,7 +332,10 @@ def list_(invocation: Invocation, state: str | None) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_invocation
 def approve(invocation: Invocation, tenant: str, key: Path, principal: str | None, yes: bool) -> None:
-    """Approve a request: shows it, asks, and signs its bytes as `ssh-keygen -Y sign -n gcloud-pk-approval` does."""
+    """Show a request, ask, and sign it.
+
+    Signs its bytes as `ssh-keygen -Y sign -n gcloud-pk-approval` does; such a signature by hand counts the same.
+    """
     from gcloud_pk.registry import acts
     from gcloud_pk.registry.differences import differences
 
@@ -337,6 +346,8 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
     before = opened.approvals(entry)
     if signer.principal in before.have:
         after = before
+        if after.sufficient:
+            opened.keep(tenant)  # whoever approved last may have been stopped before this
         console.note(f"{signer.principal} has approved this request already; nothing was changed")
     else:
         _show_request(console, entry)
@@ -370,7 +381,10 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
 @click.option("--by", metavar="NAME", help="Who rejects, where no key says so.  [default: the user's name]")
 @pass_invocation
 def reject(invocation: Invocation, tenant: str, reason: str, key: Path | None, by: str | None) -> None:
-    """Reject a request, with a reason. A corrected one of a higher revision may be submitted."""
+    """Reject a request, with a reason.
+
+    A corrected one of a higher revision may be submitted.
+    """
     from gcloud_pk.registry import acts
 
     opened = _open(invocation)

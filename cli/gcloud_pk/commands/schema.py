@@ -34,11 +34,13 @@ def schema(invocation: Invocation, kind: str | None, output_dir: Path | None) ->
         console.document(schemas.schema(kind))
         return
     written = []
-    for name in (kind,) if kind else _KINDS:
-        path = output_dir / schemas.FILES[name]
-        text = json.dumps(schemas.schema(name), indent=2, ensure_ascii=False) + "\n"
-        files.write(path, text.encode(), root=output_dir)
-        written.append(str(path))
+    files.make_folder(output_dir)
+    with files.locked(output_dir):
+        for name in (kind,) if kind else _KINDS:
+            path = output_dir / schemas.FILES[name]
+            text = json.dumps(schemas.schema(name), indent=2, ensure_ascii=False) + "\n"
+            files.write(path, text.encode(), root=output_dir)
+            written.append(str(path))
     if console.machine:
         console.document({"files": written})
     for path_written in written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,8 +21,6 @@ from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError
 
 if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
-    from gcloud_pk.console import Console
-    from gcloud_pk.model.finding import Finding
     from gcloud_pk.model.tenant import Tenant
     from gcloud_pk.onboarding.run import Prepared
 
@@ -185,7 +184,7 @@ def diff(invocation: Invocation, name: str) -> int:
     return ExitCode.FAILED if prepared.stages.writes() else ExitCode.DONE
 
 
-@tenant.command(context_settings={"ignore_unknown_options": False})
+@tenant.command(junit=True)
 @click.argument("name", metavar="TENANT")
 @click.option("--quick", is_flag=True, help="Only what onboard checks: every wall once.")
 @pass_invocation
@@ -195,10 +194,11 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
     Exit 6 where a check failed, 7 where something could not be checked.
     """
     from gcloud_pk.cluster.kubeconfig import current
-    from gcloud_pk.evidence.report import report, to_junit
+    from gcloud_pk.evidence.report import present, report
     from gcloud_pk.model.finding import exit_code
     from gcloud_pk.onboarding.population import tenants_in_place
     from gcloud_pk.onboarding.verification import verification
+    from gcloud_pk.proof.verify import omitted
 
     console = invocation.console
     started = dt.datetime.now(dt.UTC)
@@ -214,26 +214,10 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
         operator=invocation.verify_context or current(invocation.kubeconfig) or "",
         started=started,
         finished=dt.datetime.now(dt.UTC),
+        omitted=omitted() if quick else (),
     )
-    if console.format == "junit":
-        click.echo(to_junit(made))
-    elif console.machine:
-        console.document(made)
-    else:
-        _show_findings(console, findings)
+    present(console, made)
     return exit_code(findings)
-
-
-def _show_findings(console: Console, findings: list[Finding]) -> None:
-    from gcloud_pk.commands.onboard import show_finding
-    from gcloud_pk.model.finding import Verdict, count
-
-    for finding in findings:
-        if finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
-            show_finding(console, finding)
-        elif console.verbosity:
-            console.show(f"{finding.verdict.value}: {finding.id} {finding.title}  [{finding.subject}]")
-    console.show(", ".join(f"{number} {verdict}" for verdict, number in count(findings).items() if number))
 
 
 @tenant.command()
@@ -262,7 +246,7 @@ def offboard(
     Access goes first, then the namespaces, then the Tenant; afterwards nothing with the tenant's label remains.
     The registry keeps the request and says `offboarded`: onboard --all does not bring it back.
     """
-    from gcloud_pk.onboarding.offboarding import held, refuse_data, residue, survey_one, targets
+    from gcloud_pk.onboarding.offboarding import held, refuse_data, rehearse, residue, survey_one, targets
     from gcloud_pk.onboarding.offboarding import offboard as take_off
 
     console = invocation.console
@@ -280,14 +264,17 @@ def offboard(
     if not counts:
         console.show("  nothing")
     refuse_data(counts, delete_data=delete_data)
+    rehearse(api, name, namespaces)
     _confirm_name(name, confirm)
-    if environment is None:
-        _record(connection, name, reason, key, known=known, console=console)
+    whole = environment is None
+    if whole and not known:
+        console.warn(f"the registry does not know {name}; no state is recorded")
+    record = partial(_record, connection, name, reason, key) if whole and known else None
     try:
-        retained = take_off(api, name, namespaces, whole=environment is None, timeout=timeout, say=console.note)
+        retained = take_off(api, name, namespaces, whole=whole, record=record, timeout=timeout, say=console.note)
     except KeyboardInterrupt:
         raise PartialError("interrupted; some of it is gone", resolution="run tenant offboard again") from None
-    left = residue(api, name, namespaces) if environment is None else []
+    left = residue(api, name, namespaces) if whole else []
     if console.machine:
         console.document(
             {
@@ -321,14 +308,11 @@ def _confirm_name(name: str, confirm: str | None) -> None:
         )
 
 
-def _record(connection: Connection, name: str, reason: str, key: str | None, *, known: bool, console: Console) -> None:
+def _record(connection: Connection, name: str, reason: str, key: str | None) -> None:
     """Write `offboarded` before anything is deleted: a run killed in the middle is not undone by `onboard --all`."""
     from pathlib import Path
 
-    if known:
-        connection.registry.set_state(name, "offboarded", by=_operator(), reason=reason, key=Path(key) if key else None)
-    else:
-        console.warn(f"the registry does not know {name}; no state is recorded")
+    connection.registry.set_state(name, "offboarded", by=_operator(), reason=reason, key=Path(key) if key else None)
 
 
 def _operator() -> str:

@@ -177,14 +177,19 @@ def _by_subject(report: Report) -> dict[str, list[dict[str, Any]]]:
     return grouped
 
 
-def to_text(report: Report) -> str:
-    """Return the report for people: subject by subject, what is wrong or waived in full, the rest counted."""
+def to_text(report: Report, *, every: bool = False) -> str:
+    """Return the report for people: subject by subject, what is wrong or waived in full, the rest counted.
+
+    With `every` the rest has a line for each check.
+    """
     lines: list[str] = []
     for subject, results in _by_subject(report).items():
         lines.append(f"{_line(subject)}: {_counted(Counter(r['verdict'] for r in results))}")
         full = [r for r in results if r["verdict"] in _SHOWN_IN_FULL]
         for result in sorted(full, key=lambda r: _SHOWN_IN_FULL.index(r["verdict"])):
             lines += _in_full(result)
+        if every:
+            lines += [_heading(r) for r in results if r["verdict"] not in _SHOWN_IN_FULL]
     lines.append("")
     if report["omitted"]:
         lines.append(f"left out of this run: {len(report['omitted'])} checks ({', '.join(report['omitted'])})")
@@ -192,12 +197,16 @@ def to_text(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _heading(result: Mapping[str, Any]) -> str:
+    return f"  {result['verdict'].upper():<14}  {_line(result['id'])}  {_line(result['title'])}"
+
+
 def _in_full(result: Mapping[str, Any]) -> list[str]:
-    lines = [f"  {result['verdict'].upper():<11}  {_line(result['id'])}  {_line(result['title'])}"]
+    lines = [_heading(result)]
     told = {name: result[name] for name in ("expected", "observed", "reason") if result[name]}
     if result["controls"]:
         told["controls"] = ", ".join(result["controls"])
-    return lines + [f"               {name}: {_line(text)}" for name, text in told.items()]
+    return lines + [f"                  {name}: {_line(text)}" for name, text in told.items()]
 
 
 def _line(text: object) -> str:
@@ -226,4 +235,4 @@ def present(console: Console, report: Report) -> None:
 
         click.echo(to_junit(report), nl=False)
     else:
-        console.show(to_text(report))
+        console.show(to_text(report, every=bool(console.verbosity)))

@@ -114,7 +114,10 @@ def server(ports: Mapping[str, int]) -> str:
 def arguments(program: str, lab: Layout, ports: Mapping[str, int]) -> list[str]:
     """Return the flags of one of STARTED."""
     return {
-        ETCD: _etcd, API_SERVER: _api_server, CONTROLLER_MANAGER: _controller_manager, SCHEDULER: _scheduler,
+        ETCD: _etcd,
+        API_SERVER: _api_server,
+        CONTROLLER_MANAGER: _controller_manager,
+        SCHEDULER: _scheduler,
     }[program](lab, ports)
 
 
@@ -236,43 +239,56 @@ def _yaml(document: Mapping[str, Any]) -> str:
 
 def admission() -> str:
     """Return the admission configuration: Pod Security is `restricted` wherever a namespace does not say otherwise."""
-    levels = {f"{mode}{suffix}": value for mode in ("enforce", "audit", "warn")
-              for suffix, value in (("", "restricted"), ("-version", "latest"))}
-    return _yaml({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AdmissionConfiguration",
-        "plugins": [{
-            "name": "PodSecurity",
-            "configuration": {
-                "apiVersion": "pod-security.admission.config.k8s.io/v1",
-                "kind": "PodSecurityConfiguration",
-                "defaults": levels,
-                "exemptions": {"usernames": [], "runtimeClasses": [], "namespaces": ["kube-system"]},
-            },
-        }],
-    })
+    levels = {
+        f"{mode}{suffix}": value
+        for mode in ("enforce", "audit", "warn")
+        for suffix, value in (("", "restricted"), ("-version", "latest"))
+    }
+    return _yaml(
+        {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "AdmissionConfiguration",
+            "plugins": [
+                {
+                    "name": "PodSecurity",
+                    "configuration": {
+                        "apiVersion": "pod-security.admission.config.k8s.io/v1",
+                        "kind": "PodSecurityConfiguration",
+                        "defaults": levels,
+                        "exemptions": {"usernames": [], "runtimeClasses": [], "namespaces": ["kube-system"]},
+                    },
+                }
+            ],
+        }
+    )
 
 
 def audit() -> str:
     """Return the audit policy: who did what to which object, for every request; never a body, so never a secret."""
-    return _yaml({
-        "apiVersion": "audit.k8s.io/v1",
-        "kind": "Policy",
-        "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata"}],
-    })
+    return _yaml(
+        {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata"}],
+        }
+    )
 
 
 def encryption(key: str) -> str:
     """Return the encryption configuration: secretbox under `key` (32 bytes, base64); no plain secret is ever read."""
-    return _yaml({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "EncryptionConfiguration",
-        "resources": [{
-            "resources": ["secrets"],
-            "providers": [{"secretbox": {"keys": [{"name": "lab", "secret": key}]}}],
-        }],
-    })
+    return _yaml(
+        {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "EncryptionConfiguration",
+            "resources": [
+                {
+                    "resources": ["secrets"],
+                    "providers": [{"secretbox": {"keys": [{"name": "lab", "secret": key}]}}],
+                }
+            ],
+        }
+    )
 
 
 def program_files(lab: Layout, ports: Mapping[str, int]) -> dict[Path, str]:
@@ -281,6 +297,10 @@ def program_files(lab: Layout, ports: Mapping[str, int]) -> dict[Path, str]:
     return {
         lab.config / "admission.yaml": admission(),
         lab.config / "audit.yaml": audit(),
-        **{lab.config / f"{program}.kubeconfig": kubeconfig.by_reference(
-            server(ports), lab.authority(pki.CLUSTER_CA), lab.pair(client)) for program, client in clients.items()},
+        **{
+            lab.config / f"{program}.kubeconfig": kubeconfig.by_reference(
+                server(ports), lab.authority(pki.CLUSTER_CA), lab.pair(client)
+            )
+            for program, client in clients.items()
+        },
     }

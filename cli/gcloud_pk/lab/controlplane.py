@@ -68,9 +68,16 @@ class Lab:
     def as_dict(self) -> dict[str, Any]:
         """Return the shape of `--format json`."""
         return {
-            "name": self.name, "running": self.running, "ready": self.ready, "programs": self.programs,
-            "processes": self.processes, "server": self.server, "kubeconfig": str(self.kubeconfig), "uid": self.uid,
-            "folder": str(self.folder), "audit_log": str(Layout(self.folder).logs / "audit.log"),
+            "name": self.name,
+            "running": self.running,
+            "ready": self.ready,
+            "programs": self.programs,
+            "processes": self.processes,
+            "server": self.server,
+            "kubeconfig": str(self.kubeconfig),
+            "uid": self.uid,
+            "folder": str(self.folder),
+            "audit_log": str(Layout(self.folder).logs / "audit.log"),
         }
 
 
@@ -91,11 +98,22 @@ def _found(state: State) -> Lab:
     running = {program: processes.alive(state.processes.get(program)) for program in STARTED}
     answer = endpoint.request(lab, state.ports[API_SERVER], "/readyz") if running[API_SERVER] else None
     return Lab(
-        name=state.name, folder=lab.folder, kubeconfig=lab.kubeconfig,
-        server=configuration.server(state.ports) if state.ports else "", uid=state.uid, wanted=state.wanted,
-        running=all(running.values()), ready=answer is not None and answer.status == 200, programs=state.programs,
-        processes={program: {"pid": state.processes[program].pid if program in state.processes else None,
-                             "running": running[program]} for program in STARTED},
+        name=state.name,
+        folder=lab.folder,
+        kubeconfig=lab.kubeconfig,
+        server=configuration.server(state.ports) if state.ports else "",
+        uid=state.uid,
+        wanted=state.wanted,
+        running=all(running.values()),
+        ready=answer is not None and answer.status == 200,
+        programs=state.programs,
+        processes={
+            program: {
+                "pid": state.processes[program].pid if program in state.processes else None,
+                "running": running[program],
+            }
+            for program in STARTED
+        },
     )
 
 
@@ -144,8 +162,7 @@ def _install_platform(lab: Layout, console: Console) -> None:
 def _stop_strays(state: State, lab: Layout, console: Console) -> None:
     """End processes of this lab that nobody recorded: a run was killed between starting one and noting it."""
     recorded = set(state.processes.values())
-    strays = [process for process, folder, _ in processes.marked()
-              if folder == lab.folder and process not in recorded]
+    strays = [process for process, folder, _ in processes.marked() if folder == lab.folder and process not in recorded]
     if strays:
         console.note(f"stopping {len(strays)} processes that an interrupted run left")
         processes.stop(strays, 10)
@@ -168,13 +185,15 @@ def _prepare(state: State, lab: Layout, console: Console) -> None:
     for index, program in enumerate(STARTED):
         if state.ports and any(chosen[port] != state.ports.get(port) for port in _port_names({program})):
             # Those behind it look for it at the old port.
-            _stop_programs(state, STARTED[index + 1:])
+            _stop_programs(state, STARTED[index + 1 :])
     state.ports, state.wanted = chosen, True
     memory.save(state)
     for path, content in configuration.program_files(lab, chosen).items():
         files.write_if_changed(path, content)
-    users = {context: kubeconfig.Credential(lab.pair(context).certificate.read_bytes(),
-                                            lab.pair(context).key.read_bytes()) for context in pki.CONTEXTS}
+    users = {
+        context: kubeconfig.Credential(lab.pair(context).certificate.read_bytes(), lab.pair(context).key.read_bytes())
+        for context in pki.CONTEXTS
+    }
     authority = lab.authority(pki.CLUSTER_CA).read_bytes()
     content = kubeconfig.portable(_cluster(state.name), configuration.server(chosen), authority, users)
     files.write_if_changed(lab.kubeconfig, content)
@@ -203,8 +222,11 @@ def _stop_programs(state: State, programs: Sequence[str]) -> list[str]:
     """Stop those of `programs` that run, in order; return the names of those that had to be killed."""
     killed = []
     for together, limit in _STOP_ORDER:
-        stopping = {program: state.processes[program] for program in together
-                    if program in programs and processes.alive(state.processes.get(program))}
+        stopping = {
+            program: state.processes[program]
+            for program in together
+            if program in programs and processes.alive(state.processes.get(program))
+        }
         forced = processes.stop(list(stopping.values()), limit)
         killed += [program for program, process in stopping.items() if process in forced]
     for program in programs:
@@ -219,6 +241,7 @@ def _start(state: State, lab: Layout, console: Console) -> None:
     state.processes = {program: process for program, process in state.processes.items() if processes.alive(process)}
     try:
         with heartbeat(console, f"lab {state.name}") as alive:
+
             def launch(program: str) -> None:
                 if not processes.alive(state.processes.get(program)):
                     fresh.append(program)
@@ -234,11 +257,17 @@ def _start(state: State, lab: Layout, console: Console) -> None:
             # Not before: without the roles that the API server makes when it starts, both end at once.
             launch(CONTROLLER_MANAGER)
             launch(SCHEDULER)
-            wait(CONTROLLER_MANAGER, "the controller manager",
-                 lambda: _ok(lab, state.ports[CONTROLLER_MANAGER], "/healthz"))
+            wait(
+                CONTROLLER_MANAGER,
+                "the controller manager",
+                lambda: _ok(lab, state.ports[CONTROLLER_MANAGER], "/healthz"),
+            )
             wait(SCHEDULER, "the scheduler", lambda: _ok(lab, state.ports[SCHEDULER], "/healthz"))
-            wait(CONTROLLER_MANAGER, "the default service account", lambda: _ok(
-                lab, state.ports[API_SERVER], "/api/v1/namespaces/default/serviceaccounts/default"))
+            wait(
+                CONTROLLER_MANAGER,
+                "the default service account",
+                lambda: _ok(lab, state.ports[API_SERVER], "/api/v1/namespaces/default/serviceaccounts/default"),
+            )
             wait(API_SERVER, "a first object to be admitted", lambda: _admits(lab, state.ports[API_SERVER]))
             state.uid = _uid(lab, state.ports[API_SERVER])
     except BaseException:
@@ -257,7 +286,8 @@ def _launch(program: str, state: State, lab: Layout) -> None:
         log.replace(log.with_suffix(".log.1"))
     path = state.programs[program]["path"]
     state.processes[program] = processes.spawn(
-        [str(path), *configuration.arguments(program, lab, state.ports)], lab.folder, program, log)
+        [str(path), *configuration.arguments(program, lab, state.ports)], lab.folder, program, log
+    )
     memory.save(state)
 
 
@@ -284,7 +314,8 @@ def _failure(what: str, log: Path, name: str) -> UnavailableError:
     return UnavailableError(
         f"lab {name} did not come up: {what}; what this run started was stopped",
         details=[*(line[:400] for line in lines), f"all of it: {log}"],
-        resolution="another program took the port; run the same command again, it chooses another" if taken
+        resolution="another program took the port; run the same command again, it chooses another"
+        if taken
         else f"look at the log; gcloud-pk lab doctor{_option(name)} checks what a lab needs",
     )
 
@@ -351,15 +382,17 @@ def tenant_kubeconfig(lab: Lab, groups: Sequence[str], user: str | None = None) 
     for name in (*groups, user):
         # X.520 allows 64 characters; control characters would make two names look like one.
         if not 1 <= len(name) <= 64 or not name.isprintable():
-            raise WrongUsageError(f"{name!r} cannot stand in a certificate",
-                                  details=["expected 1 to 64 printable characters"])
+            raise WrongUsageError(
+                f"{name!r} cannot stand in a certificate", details=["expected 1 to 64 printable characters"]
+            )
     if not groups:
         raise WrongUsageError("a user without a group has no rights in the lab", resolution="give --group")
     where = Layout(lab.folder)
     leaf = pki.Leaf("tenant", pki.CLUSTER_CA, user, tuple(groups))
     credential = kubeconfig.Credential(*pki.issue(where.keys, leaf, pki.SHORT_LIFE))
-    content = kubeconfig.portable(_cluster(lab.name), lab.server, where.authority(pki.CLUSTER_CA).read_bytes(),
-                                  {user: credential})
+    content = kubeconfig.portable(
+        _cluster(lab.name), lab.server, where.authority(pki.CLUSTER_CA).read_bytes(), {user: credential}
+    )
     readable = re.sub(r"[^a-zA-Z0-9]+", "-", "-".join((*groups, user))).strip("-")[:60]
     # The digest keeps names apart that read alike.
     digest = hashlib.sha256(repr((tuple(groups), user)).encode()).hexdigest()[:8]

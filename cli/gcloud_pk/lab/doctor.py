@@ -52,8 +52,11 @@ def examine(name: str, wish: Wish) -> list[Finding]:
         findings.append(_go(pins))
     findings += _disk(bool(search.missing))
     keygen = shutil.which("ssh-keygen")
-    findings.append(Finding("ssh-keygen", "ok", keygen) if keygen else Finding(
-        "ssh-keygen", "missing", "not on PATH", "install OpenSSH's client; approvals are signed with it"))
+    findings.append(
+        Finding("ssh-keygen", "ok", keygen)
+        if keygen
+        else Finding("ssh-keygen", "missing", "not on PATH", "install OpenSSH's client; approvals are signed with it")
+    )
     findings.append(_ports(name))
     findings += _strays()
     return findings
@@ -93,8 +96,10 @@ def _existing(path: Path) -> Path:
 
 def _disk(building: bool) -> list[Finding]:
     findings = []
-    needs = ((paths.cache(), _BUILD_GIGABYTES if building else 0, "XDG_CACHE_HOME"),
-             (paths.state(), _LAB_GIGABYTES, "XDG_STATE_HOME"))
+    needs = (
+        (paths.cache(), _BUILD_GIGABYTES if building else 0, "XDG_CACHE_HOME"),
+        (paths.state(), _LAB_GIGABYTES, "XDG_STATE_HOME"),
+    )
     for folder, gigabytes, variable in needs:
         there = _existing(folder)
         free = shutil.disk_usage(there).free / 1e9
@@ -102,8 +107,14 @@ def _disk(building: bool) -> list[Finding]:
         if not os.access(there, os.W_OK):
             findings.append(Finding(subject, "missing", f"{there} cannot be written", f"set {variable}"))
         elif free < gigabytes:
-            findings.append(Finding(subject, "missing", f"{free:.1f} GB free at {there}, {gigabytes} GB are needed",
-                                    f"make room or set {variable}"))
+            findings.append(
+                Finding(
+                    subject,
+                    "missing",
+                    f"{free:.1f} GB free at {there}, {gigabytes} GB are needed",
+                    f"make room or set {variable}",
+                )
+            )
         else:
             findings.append(Finding(subject, "ok", f"{free:.0f} GB free at {there}"))
     return findings
@@ -118,8 +129,9 @@ def _ports(name: str) -> Finding:
         return Finding("ports", "ok", "chosen when the lab comes up")
     running = {p for p in known.processes if processes.alive(known.processes[p])}
     running |= {"etcd-peer"} if "etcd" in running else set()
-    taken = [f"{server} {port}" for server, port in known.ports.items()
-             if server not in running and not ports.free(port)]
+    taken = [
+        f"{server} {port}" for server, port in known.ports.items() if server not in running and not ports.free(port)
+    ]
     if taken:
         return Finding("ports", "note", f"taken by others: {', '.join(taken)}", "nothing: `lab up` chooses others")
     return Finding("ports", "ok", ", ".join(f"{server} {port}" for server, port in known.ports.items()))
@@ -132,8 +144,10 @@ def _strays() -> list[Finding]:
             strays.setdefault(folder, []).append(f"{program} {process.pid}")
     if not strays:
         return [Finding("stale processes", "ok", "none")]
-    return [Finding("stale processes", "note", f"{', '.join(found)} of {folder}", _stop(folder))
-            for folder, found in sorted(strays.items())]
+    return [
+        Finding("stale processes", "note", f"{', '.join(found)} of {folder}", _stop(folder))
+        for folder, found in sorted(strays.items())
+    ]
 
 
 def _recorded(folder: Path) -> set[processes.Process]:

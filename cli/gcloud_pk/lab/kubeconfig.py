@@ -23,8 +23,9 @@ def _embedded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _document(cluster: str, server: str, authority: dict[str, str], users: Mapping[str, dict[str, str]],
-              current: str) -> str:
+def _document(
+    cluster: str, server: str, authority: dict[str, str], users: Mapping[str, dict[str, str]], current: str
+) -> str:
     import yaml
 
     document: dict[str, Any] = {

@@ -56,8 +56,14 @@ LOOPBACK = ("localhost", "127.0.0.1")
 
 def leaves(service_ip: str) -> tuple[Leaf, ...]:
     """Return the leaf certificates of a control plane. `service_ip` is that of the Service `kubernetes`."""
-    api = (*LOOPBACK, service_ip, "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-           "kubernetes.default.svc.cluster.local")
+    api = (
+        *LOOPBACK,
+        service_ip,
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    )
     return (
         Leaf("etcd", ETCD_CA, "etcd", hosts=LOOPBACK),  # etcd's gateway is a client of its own port
         Leaf("etcd-peer", ETCD_CA, "etcd-peer", hosts=LOOPBACK),
@@ -123,8 +129,9 @@ def _new_key() -> EllipticCurvePrivateKey:
 def _key_bytes(key: EllipticCurvePrivateKey) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _load_key(path: Path) -> EllipticCurvePrivateKey:
@@ -140,8 +147,11 @@ def _load_key(path: Path) -> EllipticCurvePrivateKey:
 def _public_bytes(path: Path) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
-    return _load_key(path).public_key().public_bytes(serialization.Encoding.PEM,
-                                                     serialization.PublicFormat.SubjectPublicKeyInfo)
+    return (
+        _load_key(path)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
 def _key_is_whole(path: Path) -> bool:
@@ -205,8 +215,12 @@ def _subject(user: str, groups: Sequence[str]) -> x509.Name:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    return x509.Name([*(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
-                      x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    return x509.Name(
+        [
+            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
+            x509.NameAttribute(NameOID.COMMON_NAME, user),
+        ]
+    )
 
 
 def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
@@ -214,12 +228,24 @@ def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
     from cryptography.hazmat.primitives import hashes, serialization
 
     subject = _subject(f"gcloud-pk lab {name}", ())
-    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
-                          key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
-                          decipher_only=False)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
     builder = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - _BACKDATED)
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
@@ -228,20 +254,38 @@ def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _certificate(leaf: Leaf, key: EllipticCurvePrivateKey, authority: x509.Certificate,
-                 signer: EllipticCurvePrivateKey, now: datetime, life: timedelta) -> bytes:
+def _certificate(
+    leaf: Leaf,
+    key: EllipticCurvePrivateKey,
+    authority: x509.Certificate,
+    signer: EllipticCurvePrivateKey,
+    now: datetime,
+    life: timedelta,
+) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     uses = [ExtendedKeyUsageOID.SERVER_AUTH] * bool(leaf.hosts) + [ExtendedKeyUsageOID.CLIENT_AUTH] * leaf.client
-    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=False, crl_sign=False, content_commitment=False,
-                          key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
-                          decipher_only=False)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=False,
+        crl_sign=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
     builder = (
-        x509.CertificateBuilder().subject_name(_subject(leaf.user, leaf.groups)).issuer_name(authority.subject)
-        .public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED).not_valid_after(now + life)
+        x509.CertificateBuilder()
+        .subject_name(_subject(leaf.user, leaf.groups))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)

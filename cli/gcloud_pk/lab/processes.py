@@ -35,7 +35,7 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     # The command's name, in brackets, may hold anything: count from its end (proc(5)).
-    fields = stat[stat.rindex(")") + 2:].split()
+    fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else int(fields[19])
 
 
@@ -53,8 +53,14 @@ def spawn(command: Sequence[str], folder: Path, program: str, log: Path) -> Proc
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    pid = os.posix_spawn(command[0], list(command), environment, file_actions=actions, setsid=True,
-                         setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    pid = os.posix_spawn(
+        command[0],
+        list(command),
+        environment,
+        file_actions=actions,
+        setsid=True,
+        setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+    )
     started = start_time(pid)
     # One that is gone already is told from others by a time that none has.
     return Process(pid, -1 if started is None else started)

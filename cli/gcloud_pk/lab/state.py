@@ -42,8 +42,9 @@ def parse(text: str) -> State:
     if not isinstance(document, dict) or document.pop("version", None) != _VERSION:
         raise ValueError("not the state of a lab, or of another version of gcloud-pk")
     try:
-        document["processes"] = {name: Process(int(p["pid"]), int(p["started"]))
-                                 for name, p in document["processes"].items()}
+        document["processes"] = {
+            name: Process(int(p["pid"]), int(p["started"])) for name, p in document["processes"].items()
+        }
         document["ports"] = {str(name): int(port) for name, port in document["ports"].items()}
         return State(**document)
     except (KeyError, TypeError, AttributeError) as error:
@@ -53,8 +54,10 @@ def parse(text: str) -> State:
 def check_name(name: str) -> str:
     """Return `name` if it can name a lab. Raises WrongUsageError."""
     if not _LABEL.fullmatch(name):
-        raise WrongUsageError(f"{name!r} cannot name a lab",
-                              details=["expected a DNS label: a-z, 0-9 and -, at most 63, neither first nor last a -"])
+        raise WrongUsageError(
+            f"{name!r} cannot name a lab",
+            details=["expected a DNS label: a-z, 0-9 and -, at most 63, neither first nor last a -"],
+        )
     return name
 
 
@@ -82,7 +85,8 @@ def load(name: str) -> State | None:
         return None
     except (OSError, ValueError) as error:
         raise UnavailableError(
-            f"the state of lab {name} is unreadable", details=[f"{where}: {error}"],
+            f"the state of lab {name} is unreadable",
+            details=[f"{where}: {error}"],
             resolution=f"remove the lab and its data with: gcloud-pk lab down --purge --name {name}",
         ) from error
 

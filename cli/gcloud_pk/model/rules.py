@@ -18,7 +18,7 @@ from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Cluster, Site
 
-RESERVED_TENANTS = ("default", "gcloud", "gcloud-pk", "kube", "openshift")
+RESERVED_TENANTS = ("default", "gcloud", "kube", "openshift")
 """Names whose namespaces would look like the platform's (`kube-system` = tenant `kube` + environment `system`)."""
 
 _NEVER_EGRESS = tuple(

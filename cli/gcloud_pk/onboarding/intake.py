@@ -25,26 +25,35 @@ class Skipped:
 
 @dataclass
 class Intake:
-    """Accepted tenants of this cluster, and the rest."""
+    """Accepted tenants of this cluster, and the rest. `moments`: when the cluster had accepted a request, if it had."""
 
     tenants: list[Tenant] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    moments: dict[str, dt.datetime | None] = field(default_factory=dict)
 
 
 def _accept(
-    registry: Registry, standing: Standing | None, name: str, in_place: Mapping[str, dict[str, Any]]
+    registry: Registry,
+    standing: Standing | None,
+    name: str,
+    in_place: Mapping[str, dict[str, Any]],
+    at: dt.datetime | None,
 ) -> Tenant | str:
     """Return the accepted tenant, or why it does not belong here. Raises the registry's errors."""
-    parent = in_place.get(name)
-    moment = accepted_at(parent, registry.entry(name).digest or "")
-    tenant = registry.accepted(name, at=dt.datetime.fromisoformat(moment) if moment else None)
+    tenant = registry.accepted(name, at=at)
     place = home(tenant.request, registry, standing)
     if isinstance(place, str):
         return place
     tenant = replace(tenant, site=place[0], cluster=place[1])
-    check_no_way_back(tenant, parent)
+    check_no_way_back(tenant, in_place.get(name))
     _check_shared(tenant, in_place)
     return tenant
+
+
+def _moment(registry: Registry, name: str, parent: Mapping[str, Any] | None) -> dt.datetime | None:
+    """Return when the cluster accepted the request as it stands: the keys must have been valid then."""
+    moment = accepted_at(parent, registry.entry(name).digest or "")
+    return dt.datetime.fromisoformat(moment) if moment else None
 
 
 def _check_shared(tenant: Tenant, in_place: Mapping[str, dict[str, Any]]) -> None:
@@ -67,7 +76,8 @@ def take_in(
     intake = Intake()
     if names is not None:
         for name in dict.fromkeys(names):
-            accepted = _accept(registry, standing, name, in_place)
+            intake.moments[name] = _moment(registry, name, in_place.get(name))
+            accepted = _accept(registry, standing, name, in_place, intake.moments[name])
             if isinstance(accepted, str):
                 here = standing.describe() if standing else registry.path
                 raise RefusedError(
@@ -76,9 +86,11 @@ def take_in(
                 )
             intake.tenants.append(accepted)
         return intake
+    intake.moments = {name: _moment(registry, name, in_place.get(name)) for name in registry.tenants}
+    registry.verify_all({name: moment for name, moment in intake.moments.items() if moment is not None})
     for name in sorted(registry.tenants):
         try:
-            accepted = _accept(registry, standing, name, in_place)
+            accepted = _accept(registry, standing, name, in_place, intake.moments[name])
         except GcloudPkError as error:
             status = registry.status(registry.entry(name))
             waits = status in {"pending", "rejected", "suspended", "offboarded"}

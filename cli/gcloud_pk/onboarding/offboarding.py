@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gcloud_pk.cluster.answer import refusal
 from gcloud_pk.cluster.kinds import (
     CLUSTER_ROLE_BINDING,
     NAMESPACE,
@@ -25,6 +26,8 @@ from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError
 from gcloud_pk.model import labels
 from gcloud_pk.model.base import API_VERSION
 from gcloud_pk.onboarding.population import MEMBERS, Population, survey
+
+_AGAIN = "run tenant offboard again: it goes on from here"
 
 
 @dataclass(frozen=True)
@@ -86,46 +89,77 @@ def refuse_data(counts: Sequence[Held], *, delete_data: bool) -> None:
         )
 
 
+def rehearse(api: Api, tenant: str, namespaces: Sequence[str]) -> None:
+    """Read what offboarding reads in the end, so that a missing right is told before anything is gone."""
+    residue(api, tenant, namespaces)
+    _volumes(api, namespaces)
+
+
 def offboard(
     api: Api,
     tenant: str,
     namespaces: Sequence[str],
     *,
     whole: bool,
+    record: Callable[[], None] | None = None,
     wait_for_lock: float = 30.0,
     timeout: float = 300.0,
     say: Callable[[str], None],
 ) -> list[str]:
     """Delete namespaces (and the Tenant, where `whole`), access first. Returns what outlives it: retained volumes.
 
-    Raises PartialError where something does not go; running again goes on.
+    `record` writes down that it begins, once nobody else works on the tenant and before anything is deleted. Raises
+    PartialError where something does not go; running again goes on. Other errors: nothing was written.
     """
-    with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
-        if whole:
-            _mark(api, tenant)
-        say("removing access")
-        for namespace in namespaces:
-            lease.check()
-            answer = api.request("DELETE", ROLE_BINDING.path(namespace))
-            if not answer.ok and answer.status != 404:
-                raise _failed(api, f"role bindings of {namespace} could not be removed: {answer.message}")
-        say(f"deleting {len(namespaces)} namespaces")
-        remove_namespaces(api, namespaces, timeout=timeout, on_progress=lambda name, state: say(f"{name}: {state}"))
-        lease.check()
-        if whole:
-            answer = api.request("DELETE", TENANT.path(name=tenant))
-            if not answer.ok and answer.status != 404:
-                raise _failed(api, f"the Tenant object could not be removed: {answer.message}")
-        retained = _volumes(api, namespaces)
-    left = residue(api, tenant, namespaces) if whole else []
+    recorded = False
+    try:
+        with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
+            if record is not None:
+                record()
+                recorded = True
+            retained = _take_off(api, tenant, namespaces, lease, whole=whole, timeout=timeout, say=say)
+        left = residue(api, tenant, namespaces) if whole else []
+    except PartialError:
+        raise
+    except GcloudPkError as error:
+        if not (api.persisted or recorded):
+            raise
+        raise PartialError(
+            f"stopped half way, access first: {error.message}",
+            details=error.details,
+            resolution="; ".join(part for part in (error.resolution, _AGAIN) if part),
+        ) from error
     if left:
-        raise PartialError(f"tenant {tenant} is not gone", details=left, resolution="run tenant offboard again")
+        raise PartialError(f"tenant {tenant} is not gone", details=left, resolution=_AGAIN)
     return retained
 
 
-def _failed(api: Api, message: str) -> GcloudPkError:
-    kind = PartialError if api.persisted else RefusedError
-    return kind(message, resolution="run tenant offboard again")
+def _take_off(
+    api: Api,
+    tenant: str,
+    namespaces: Sequence[str],
+    lease: Lease,
+    *,
+    whole: bool,
+    timeout: float,
+    say: Callable[[str], None],
+) -> list[str]:
+    if whole:
+        _mark(api, tenant)
+    say("removing access")
+    for namespace in namespaces:
+        lease.check()
+        answer = api.request("DELETE", ROLE_BINDING.path(namespace))
+        if not answer.ok and answer.status != 404:
+            raise refusal(answer, f"the role bindings of {namespace}")
+    say(f"deleting {len(namespaces)} namespaces")
+    remove_namespaces(api, namespaces, timeout=timeout, on_progress=lambda name, state: say(f"{name}: {state}"))
+    lease.check()
+    if whole:
+        answer = api.request("DELETE", TENANT.path(name=tenant))
+        if not answer.ok and answer.status != 404:
+            raise refusal(answer, f"Tenant {tenant}")
+    return _volumes(api, namespaces)
 
 
 def _mark(api: Api, tenant: str) -> None:

@@ -11,11 +11,21 @@ from typing import Any
 
 from gcloud_pk import __version__
 from gcloud_pk.cluster.apply import Conveyor, OnDone
-from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, ROLE_BINDING, TENANT, ObjectKey
+from gcloud_pk.cluster.kinds import (
+    NAMESPACE,
+    NETWORK_POLICY,
+    RESOURCE_QUOTA,
+    ROLE_BINDING,
+    TENANT,
+    TENANT_POLICY,
+    ObjectKey,
+    key_of,
+)
 from gcloud_pk.cluster.lease import Lease
 from gcloud_pk.cluster.plan import Plan, plan
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.cluster.waiting import quotas_counted
+from gcloud_pk.cluster.write import write_status
 from gcloud_pk.errors import GcloudPkError, PartialError, Problem, RefusedError, UnavailableError
 from gcloud_pk.model import labels
 from gcloud_pk.model.base import API_VERSION
@@ -33,7 +43,7 @@ from gcloud_pk.onboarding.stages import Stages, stage
 from gcloud_pk.render.tenant import render
 
 QUOTA_PATIENCE = 30.0
-_NEVER_PRUNED = {"Tenant", "Namespace", "TenantPolicy"}
+_NEVER_PRUNED = {TENANT, NAMESPACE, TENANT_POLICY}
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class Outcome:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
         if self.error is not None:
-            shape["error"] = {"code": int(self.error.code), "message": self.error.message}
+            shape["error"] = self.error.as_dict()
         return shape
 
 
@@ -104,12 +114,8 @@ def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
     for name in retired:
         live.update(_opened_by_tenant(api, population.environments(tenant.name)[name]))
     desired = render(tenant, retired)
-    wanted = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in desired}
-    compared: Live = {
-        key: value
-        for key, value in live.items()
-        if key.kind.kind not in _NEVER_PRUNED or (key.kind.kind, key.namespace, key.name) in wanted
-    }
+    wanted = {key_of(manifest) for manifest in desired}
+    compared: Live = {key: value for key, value in live.items() if key.kind not in _NEVER_PRUNED or key in wanted}
     made = plan(desired, compared)
     status = _status(tenant, retired, population.parent(tenant.name))
     return Prepared(tenant, retired, made, stage(made.changes), status, time.perf_counter() - started)
@@ -224,23 +230,21 @@ class Run:
                 self._write_status(tenant.name, prepared.status)
 
     def _write_status(self, tenant: str, status: TenantStatus) -> None:
-        body = {
+        manifest = {
             "apiVersion": API_VERSION,
-            "kind": "Tenant",
+            "kind": TENANT.kind,
             "metadata": {"name": tenant},
             "status": status.model_dump(mode="json", by_alias=True),
         }
-        answer = self.api.request(
-            "PATCH",
-            TENANT.path(name=tenant) + "/status",
-            params={"fieldManager": labels.FIELD_MANAGER, "force": "true"},
-            body=body,
-            content_type="application/apply-patch+yaml",
-        )
-        if not answer.ok:
+        try:
+            write_status(self.api, manifest)
+        except GcloudPkError as error:
+            if not self.api.persisted:
+                raise
             raise PartialError(
-                f"tenant {tenant}: its status was not recorded: {answer.message}", resolution="run again to converge"
-            )
+                f"all of tenant {tenant} is in place, and its status was not recorded: {error.message}",
+                resolution="; ".join(part for part in (error.resolution, "then run again to converge") if part),
+            ) from error
 
 
 def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkError | None:

@@ -6,8 +6,9 @@ asked the renderer could not find the renderer wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
@@ -37,6 +38,8 @@ _COUNTS = (
     "services.loadbalancers",
 )
 _POD_SECURITY = "pod-security.kubernetes.io/"
+
+_COUNTED = "status.hard equals spec.hard, and all of it has a use"
 
 Problems = list[str]
 
@@ -112,10 +115,15 @@ def _quota_counted(around: Surroundings, _target: Target, _environment: TargetEn
     if not quotas:
         return ["there is no ResourceQuota of the platform"]
     return [
-        f"ResourceQuota {o['metadata']['name']}: status.hard is not spec.hard, so it is not counted yet"
+        f"ResourceQuota {o['metadata']['name']} is not counted: its status is not that of its spec"
         for o in quotas
-        if not o["spec"].get("hard") or o.get("status", {}).get("hard") != o["spec"]["hard"]
+        if not _is_counted(o["spec"].get("hard") or {}, o.get("status") or {})
     ]
+
+
+def _is_counted(hard: Mapping[str, str], status: Mapping[str, Any]) -> bool:
+    # A quota constrains nothing until its status is there (reference: control plane, trap 3).
+    return bool(hard) and status.get("hard") == hard and set(hard) <= set(status.get("used") or {})
 
 
 def _priority_quota(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
@@ -219,7 +227,7 @@ ACTIVE = (
     Check("ISO-103", "The quota bounds compute, storage and objects",
           ("GPK-QUO-001", "MTB-PL1-CC-FNS-1", "MTB-PL1-CC-FNS-2"), "every key bounded, no node ports",
           "resourcequotas", _quota_keys),
-    Check("ISO-104", "Quotas are counted", ("GPK-QUO-001",), "status.hard equals spec.hard", "resourcequotas",
+    Check("ISO-104", "Quotas are counted", ("GPK-QUO-001",), _COUNTED, "resourcequotas",
           _quota_counted),
     Check("ISO-105", "Pods of the system's priority are kept out", ("GPK-QUO-002",),
           "a quota of no pods for system priorities", "resourcequotas", _priority_quota),
@@ -245,7 +253,7 @@ RETIRED = (
           "networkpolicies", _no_allowance),
     Check("ISO-124", "A retired environment has a quota of nothing", ("GPK-QUO-001",), "0 of everything",
           "resourcequotas", _zero_quota),
-    Check("ISO-125", "The quota of nothing is counted", ("GPK-QUO-001",), "status.hard equals spec.hard",
+    Check("ISO-125", "The quota of nothing is counted", ("GPK-QUO-001",), _COUNTED,
           "resourcequotas", _quota_counted),
     Check("ISO-126", "The parameters of a retired environment allow nothing", ("GPK-ADM-001",),
           "a TenantPolicy without groups and registries", "tenantpolicies", _parameters),

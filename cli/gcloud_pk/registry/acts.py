@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcloud_pk.errors import InvalidInputError, RefusedError, UnavailableError, problem
+from gcloud_pk.errors import InvalidInputError, RefusedError, problem
 from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.registry import approval, approvers, documents, files, signatures, trust
 from gcloud_pk.registry.approval import Approvals
@@ -84,10 +84,7 @@ def initialise(path: Path, signers: Mapping[str, Path], organisations: Path | No
         wrong += reading.ruled(lambda listed: organisation_problems(listed.root))
     if wrong:
         raise InvalidInputError(f"{path} was not made", details=wrong)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnavailableError(f"cannot make {path}: {(error.strerror or '').lower()}") from None
+    files.make_folder(path)
     with files.locked(path):
         # The approvers last: until they are there it is not a registry.
         for name in sorted(contents, key=lambda name: name == APPROVERS):

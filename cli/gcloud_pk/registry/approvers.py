@@ -143,7 +143,7 @@ def _repeated(found: list[Signer], file: str) -> Iterator[Problem]:
         if signer.key.blob in keys:
             other = keys[signer.key.blob]
             yield problem(
-                f"the key of {signer.principal!r} is {other.principal!r}'s in line {other.line} already",
+                f"the key of {signer.principal!r} is that of {other.principal!r} in line {other.line}",
                 file=file, line=signer.line, expected="each key once (it would count twice)",
             )  # fmt: skip
         keys.setdefault(signer.key.blob, signer)

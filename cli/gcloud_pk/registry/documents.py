@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from gcloud_pk.errors import InvalidInputError, Problem, problem
-from gcloud_pk.text import unsafe_characters
+from gcloud_pk.text import escape, unsafe_characters
 
 DEPTH = 32
 NODES = 100_000
@@ -111,8 +111,8 @@ def parse(data: bytes, file: str) -> Document:
         value, line = _Reader(text, file, problems).read()
     except yaml.YAMLError as error:
         problems.append(_in_words(error, text, file))
-    except RecursionError:
-        problems.append(problem("is nested too deeply", file=file, expected=f"at most {DEPTH} levels"))
+    except _Excess:
+        value, line = None, 1  # the problem says so
     if problems:
         raise InvalidInputError(f"{file} cannot be read", details=problems)
     return Document(file, data, value, line)
@@ -123,10 +123,11 @@ def _decoded(data: bytes, file: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        found = problem(f"byte {error.start} is not UTF-8", file=file, line=line, expected="a text in UTF-8")
+        found = problem("holds bytes that are not UTF-8", file=file, line=line, expected="a text in UTF-8")
         raise InvalidInputError(f"{file} is not UTF-8", details=[found]) from None
     visible = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if unsafe_characters(visible.replace("\n", " ").replace("\t", " ")):
+    flat = visible.replace("\n", " ").replace("\t", " ")
+    if escape(flat) != flat:
         # In a comment, too: what a person reads must be what is parsed (line separators, overrides of direction).
         problems = [
             problem(f"holds {name}", file=file, line=number, expected="no characters that hide what the line says")
@@ -159,6 +160,10 @@ class _Frame:
     line: int = 0
 
 
+class _Excess(Exception):  # noqa: N818 - ends the reading; nobody else sees it
+    """There is more of it than anybody writes."""
+
+
 class _Reader:
     """Builds the value from the parser's events, without recursion."""
 
@@ -168,6 +173,8 @@ class _Reader:
         self._problems = problems
         self._frames: list[_Frame] = []
         self._nodes = 0
+        self._said: set[tuple[str, str | None]] = set()
+        self._aliases: set[str | None] = set()
 
     def read(self) -> tuple[Any, int]:
         value: Any = None
@@ -198,15 +205,19 @@ class _Reader:
 
     def _refuse(self, event: Any, message: str, expected: str, field: str | None = None) -> None:
         line = _line(event)
-        if len(self._problems) < 100:
+        if (message, field) not in self._said:
+            self._said.add((message, field))
             self._problems.append(problem(message, file=self._file, line=line, field=field, expected=expected))
 
     def _node(self, event: Any) -> Any:
         self._nodes += 1
         if self._nodes > NODES:
-            raise yaml.YAMLError(f"more than {NODES} values")
+            self._refuse(event, f"holds more than {NODES} values", "fewer")
+            raise _Excess
         if isinstance(event, yaml.AliasEvent):
-            self._refuse(event, f"an alias (*{event.anchor})", "the value itself", self._path())
+            if event.anchor not in self._aliases:  # used a hundred times, it is one mistake
+                self._aliases.add(event.anchor)
+                self._refuse(event, f"an alias (*{event.anchor})", "the value itself", self._path())
             return self._placed(event, None)
         if event.anchor is not None:
             self._refuse(event, f"an anchor (&{event.anchor})", "the value without an anchor", self._path())
@@ -226,7 +237,8 @@ class _Reader:
         else:
             self._placed(event, container)
         if len(self._frames) >= DEPTH:
-            raise yaml.YAMLError(f"nested more than {DEPTH} levels deep")
+            self._refuse(event, "is nested too deeply", f"at most {DEPTH} levels")
+            raise _Excess
         self._frames.append(_Frame(container, key))
         return container
 

@@ -60,12 +60,11 @@ def read(path: Path, *, root: Path | None = None) -> bytes:
         descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if root else 0))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise _invalid(path, "is a folder" if stat.S_ISDIR(kind) else "is not a regular file", "a file")
     with os.fdopen(descriptor, "rb") as file:
-        kind = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(kind):
-            raise _invalid(path, "is a folder", "a file")
-        if not stat.S_ISREG(kind):
-            raise _invalid(path, "is not a regular file", "a file")
         try:
             data = file.read(LIMIT + 1)
         except OSError as error:
@@ -116,6 +115,14 @@ def _fill(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fchmod(descriptor, mode)  # whatever the umask
         os.fsync(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises UnavailableError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 def write(path: Path, data: bytes, *, root: Path, mode: int = 0o644) -> None:

@@ -423,13 +423,16 @@ class Registry:
         self._verdicts.update(zip(fresh, signatures.verify_all(fresh), strict=True))
         return [self._verdicts[claim] for claim in claims]
 
-    def verify_all(self) -> None:
-        """Verify every tenant's signatures together, which is quicker than one tenant after another."""
-        signers = self.approvers
+    def verify_all(self, at: Mapping[str, dt.datetime] | None = None) -> None:
+        """Verify every tenant's signatures together, which is quicker than one tenant after another.
+
+        `at`: by tenant, the moment at which approvals will be judged, where it is not now.
+        """
+        signers, moments = self.approvers, at or {}
         claims: list[Claim] = []
-        for entry in self.tenants.values():
+        for name, entry in self.tenants.items():
             if entry.signed:
-                claims += approval.claims(entry.signed, signers, self.now)
+                claims += approval.claims(entry.signed, signers, moments.get(name, self.now))
             claims += self._state_claims(entry)
         self._verify(claims)
 
@@ -461,13 +464,29 @@ class Registry:
     def status(self, entry: Entry) -> Status:
         """Return the one word for a tenant's request."""
         stands = self.standing(entry)
-        if stands.state in {"offboarded", "suspended"}:
+        if stands.state in {"offboarded", "suspended", "rejected"}:
             return stands.state
         if stands.state is None or self.content_problems(entry):
             return "invalid"
-        if stands.state == "rejected":
-            return "rejected"
         return "approved" if self.approvals(entry).sufficient else "pending"
+
+    def entry_problems(self, entry: Entry) -> list[Problem]:
+        """Return everything that is wrong with a tenant's folder.
+
+        What a rejected request or an offboarded tenant asked for breaks no rule any more: others may have it now.
+        """
+        stands = self.standing(entry)
+        problems = list(stands.problems)
+        if stands.state in {"rejected", "offboarded"}:
+            return problems
+        problems += self.content_problems(entry)
+        if entry.request:
+            problems += [
+                problem(refusal.message, file=entry.folder / refusal.file)
+                for refusal in self.approvals(entry).refused
+                if not refusal.superseded
+            ]
+        return ordered(problems)
 
     def accepted(self, name: str, at: dt.datetime | None = None) -> Tenant:
         """Return the tenant that an approved request makes.
@@ -556,31 +575,22 @@ class Registry:
         if not self.governance.problems:
             self.verify_all()
         for entry in self.tenants.values():
-            content = self.content_problems(entry)
-            problems += content
+            # Where governance is not valid, it is not known who may sign.
+            problems += self.content_problems(entry) if self.governance.problems else self.entry_problems(entry)
             for kept in self._list("tenants", entry.name, "history"):
                 found = self._kept(entry.name, kept.name)
                 if isinstance(found, Problem):
                     problems.append(found)
-            if self.governance.problems:
-                continue  # who may sign is not known
-            problems += self.standing(entry).problems
-            if entry.request:
-                problems += [
-                    problem(refusal.message, file=entry.folder / refusal.file)
-                    for refusal in self.approvals(entry).refused
-                    if not refusal.superseded
-                ]
         return tuple(ordered(problems))
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def keep(self, name: str) -> Accepted:
+    def keep(self, name: str, at: dt.datetime | None = None) -> Accepted:
         """Keep an accepted request with its signatures under `history/<sha256>/`; does nothing where it is kept.
 
-        Raises as `accepted` does, and UnavailableError where it cannot be written.
+        `at` as for `accepted`. Raises as that does, and UnavailableError where it cannot be written.
         """
-        tenant = self.accepted(name)
+        tenant = self.accepted(name, at)
         entry = self.entry(name)
         if entry.signed is None or entry.request is None:
             raise ValueError("an accepted request can be read")

@@ -65,7 +65,7 @@ _RESTS_ON: tuple[tuple[str, str], ...] = (
 
 def _rests_on(where: str, made_up: Sequence[str]) -> bool:
     for path in made_up:
-        if any(
+        if not path or any(
             one == other or one.startswith((other + ".", other + "[")) for one, other in ((where, path), (path, where))
         ):
             return True
@@ -176,7 +176,7 @@ def _words(model: type[BaseModel], steps: Steps, item: Any) -> tuple[str, str | 
         return "is missing", found.description if found else None
     if kind == "extra_forbidden":
         names = _names(model, steps[:-1])
-        near = get_close_matches(str(steps[-1]), names, n=1, cutoff=0.5)
+        near = get_close_matches(str(steps[-1]), names, n=1)
         return "is not a field here", repr(near[0]) if near else f"one of {', '.join(names)}" if names else None
     if kind == "literal_error":
         literal = _field_type(model, steps)
@@ -186,13 +186,15 @@ def _words(model: type[BaseModel], steps: Steps, item: Any) -> tuple[str, str | 
         said = str(context.get("error", item["msg"]))
         message, found_expected, expected_words = said.partition("; expected ")
         return (message, expected_words) if found_expected else (cannot, said.removeprefix("expected "))
+    if isinstance(given, str) and kind in {"too_long", "string_too_long"}:
+        return f"is {len(given)} characters long", f"at most {context['max_length']}"
+    if isinstance(given, str) and kind in {"too_short", "string_too_short"}:
+        return "is empty", "a text"
     if kind in {"too_short", "too_long"}:
         limit = context.get("min_length") if kind == "too_short" else context.get("max_length")
         size = context.get("actual_length")
         counted = "no entry" if not size else "1 entry" if size == 1 else f"{size or 'too many'} entries"
         return f"has {counted}", f"at {'least' if kind == 'too_short' else 'most'} {limit}"
-    if kind == "string_too_long":
-        return f"is {len(given)} characters long", f"at most {context['max_length']}"
     expected = _EXPECTED.get(kind)
     if expected is None:
         return cannot, _plain(item["msg"])
@@ -200,7 +202,6 @@ def _words(model: type[BaseModel], steps: Steps, item: Any) -> tuple[str, str | 
 
 
 _EXPECTED = {
-    "string_too_short": "a text that is not empty",
     "string_type": "a text",
     "model_type": "a mapping of fields",
     "model_attributes_type": "a mapping of fields",

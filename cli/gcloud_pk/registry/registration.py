@@ -13,7 +13,8 @@ from gcloud_pk.registry import files
 def register_cluster(root: Path, site: Site, uid: str, *, cluster: str | None = None, replace: bool = False) -> str:
     """Write `uid` into `sites/<site>.yaml` under `root`; return the cluster's name.
 
-    Raises InvalidInputError where the cluster cannot be told, RefusedError where another UID is there and `replace` is not set.
+    Raises InvalidInputError where the cluster cannot be told, RefusedError where another UID is there and `replace`
+    is not set.
     """
     names = [one.name for one in site.spec.clusters]
     if cluster is None and len(names) > 1:
@@ -30,7 +31,7 @@ def register_cluster(root: Path, site: Site, uid: str, *, cluster: str | None = 
     if current is not None and not replace:
         raise RefusedError(
             f"cluster {name} of site {site.metadata.name} is registered with another UID ({current})",
-            resolution="check that --kubeconfig and --context are the right ones; if the cluster was rebuilt: --replace",
+            resolution="check --kubeconfig and --context; if the cluster was rebuilt: --replace",
         )
     path = root / "sites" / f"{site.metadata.name}.yaml"
     with files.locked(root):

@@ -82,7 +82,9 @@ def _schema(model: type[Model]) -> dict[str, Any]:
 
 
 def _column(name: str, path: str, description: str, *, kind: str = "string", priority: int = 0) -> dict[str, Any]:
-    return {"name": name, "type": kind, "jsonPath": path, "description": description, "priority": priority}
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    # The API server does not store a zero: written, it would differ for ever.
+    return {**column, "priority": priority} if priority else column
 
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}

@@ -22,7 +22,5 @@ def documents(*pattern: str) -> tuple[dict[str, Any], ...]:
         raise FileNotFoundError(f"no {'/'.join(pattern)} beside gcloud-pk: the installation is not complete")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return tuple(
-        document
-        for file in files
-        for document in yaml.load_all(file.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+        document for file in files for document in yaml.load_all(file.read_text(encoding="utf-8"), Loader=loader)
     )

@@ -35,7 +35,7 @@ _REVISION_MARK = "@REVISION@"
 def assemble(documents: Iterable[Manifest], version: str) -> list[Manifest]:
     """Return `documents` labelled, hashed, in the order to apply, the canary last with the revision filled in.
 
-    Pure: the same documents and version give the same bytes. Raises ValueError on a kind that has no place in the order.
+    Pure: the same documents and version give the same bytes. Raises ValueError on a kind without a place in the order.
     """
     documents = list(documents)
     unknown = {d["kind"] for d in documents} - set(_ORDER)
