@@ -29,12 +29,26 @@ class RunningLab:
     env: dict[str, str]
     programs: dict[str, Path]
 
-    def gcloud_pk(self, *args: str | Path, input: str | None = None,  # noqa: A002 - as subprocess.run names it
-                  check: int | None = None, env: dict[str, str] | None = None,
-                  cwd: Path | None = None, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def gcloud_pk(
+        self,
+        *args: str | Path,
+        input: str | None = None,  # noqa: A002 - as subprocess.run names it
+        check: int | None = None,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 900,
+    ) -> subprocess.CompletedProcess[str]:
         """Run the installed CLI; with `check`, its exit code must be that."""
-        done = subprocess.run([CLI, *args], input=input, capture_output=True, text=True, cwd=cwd, timeout=timeout,
-                              env=self.env | (env or {}), stdin=subprocess.DEVNULL if input is None else None)
+        done = subprocess.run(
+            [CLI, *args],
+            input=input,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=timeout,
+            env=self.env | (env or {}),
+            stdin=subprocess.DEVNULL if input is None else None,
+        )
         if check is not None:
             assert done.returncode == check, f"gcloud-pk {args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -43,8 +57,13 @@ class RunningLab:
         """Run the CLI with `--format json`; return its document."""
         return json.loads(self.gcloud_pk(*args, "--format", "json", check=check).stdout)
 
-    def kubectl(self, *args: str, context: str = "admin", input: str | None = None,  # noqa: A002 - likewise
-                check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self,
+        *args: str,
+        context: str = "admin",
+        input: str | None = None,  # noqa: A002 - likewise
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
         """Run the lab's kubectl as one of its identities."""
         command = [str(self.programs["kubectl"]), "--context", context, *args]
         done = subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=60)
@@ -55,8 +74,11 @@ class RunningLab:
 def environment(state: Path) -> dict[str, str]:
     """Return this process's environment without what would point the CLI elsewhere; labs lie under `state`."""
     kept = {"GCLOUD_PK_PROGRAMS", "GCLOUD_PK_MIRROR", "GCLOUD_PK_DEBUG"}
-    env = {name: value for name, value in os.environ.items()
-           if name in kept or not name.startswith(("GCLOUD_PK_", "KUBECONFIG"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(("GCLOUD_PK_", "KUBECONFIG"))
+    }
     return env | {"XDG_STATE_HOME": str(state), "NO_COLOR": "1"}
 
 
@@ -86,8 +108,9 @@ def running(name: str, state: Path) -> Iterator[RunningLab]:
 def found(said: dict[str, Any], env: dict[str, str]) -> RunningLab:
     """Return the lab that `lab up` or `lab status` described."""
     programs = {program: Path(entry["path"]) for program, entry in said["programs"].items()}
-    return RunningLab(said["name"], Path(said["folder"]), Path(said["kubeconfig"]),
-                      env | {"KUBECONFIG": said["kubeconfig"]}, programs)
+    return RunningLab(
+        said["name"], Path(said["folder"]), Path(said["kubeconfig"]), env | {"KUBECONFIG": said["kubeconfig"]}, programs
+    )
 
 
 @contextmanager

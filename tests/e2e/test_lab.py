@@ -77,11 +77,17 @@ def test_status_names_programs_with_their_versions_and_sources(lab: RunningLab) 
 
 def test_keys_and_credentials_are_for_their_owner_alone(lab: RunningLab) -> None:
     assert stat.S_IMODE(lab.folder.stat().st_mode) == 0o700
-    private = [path for path in lab.folder.rglob("*") if path.is_file() and path.suffix not in {".crt", ".pub"}
-               and "etcd" not in path.relative_to(lab.folder).parts]
+    private = [
+        path
+        for path in lab.folder.rglob("*")
+        if path.is_file() and path.suffix not in {".crt", ".pub"} and "etcd" not in path.relative_to(lab.folder).parts
+    ]
     assert len(private) > 20
-    assert {str(path): oct(stat.S_IMODE(path.stat().st_mode)) for path in private
-            if stat.S_IMODE(path.stat().st_mode) & 0o077} == {}
+    assert {
+        str(path): oct(stat.S_IMODE(path.stat().st_mode))
+        for path in private
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    } == {}
 
 
 def test_no_key_stands_in_a_command_line(lab: RunningLab) -> None:
@@ -94,8 +100,10 @@ def test_no_key_stands_in_a_command_line(lab: RunningLab) -> None:
 @pytest.mark.parametrize("path", ["/version", "/readyz", "/api/v1/namespaces", "/healthz"])
 def test_who_shows_no_certificate_is_refused(lab: RunningLab, path: str) -> None:
     context = ssl.create_default_context(cafile=str(lab.folder / "pki" / "cluster-ca.crt"))
-    with socket.create_connection(("127.0.0.1", port(lab))) as raw, context.wrap_socket(
-            raw, server_hostname="127.0.0.1") as stream:
+    with (
+        socket.create_connection(("127.0.0.1", port(lab))) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as stream,
+    ):
         stream.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         assert stream.recv(100).startswith(b"HTTP/1.1 401")
 
@@ -130,8 +138,15 @@ def asked(raw: socket.socket, context: ssl.SSLContext) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize(("context", "group"), [("onboarder", "gcloud:platform"), ("verifier", "gcloud:verifiers"),
-                                                ("auditor", "gcloud:auditors"), ("admin", "system:masters")])
+@pytest.mark.parametrize(
+    ("context", "group"),
+    [
+        ("onboarder", "gcloud:platform"),
+        ("verifier", "gcloud:verifiers"),
+        ("auditor", "gcloud:auditors"),
+        ("admin", "system:masters"),
+    ],
+)
 def test_each_context_is_its_own_identity(lab: RunningLab, context: str, group: str) -> None:
     user = json.loads(lab.kubectl("auth", "whoami", "-o", "json", context=context).stdout)["status"]["userInfo"]
     assert user["username"] == f"gcloud-pk:{context}"
@@ -144,8 +159,19 @@ def test_the_onboarder_is_current(lab: RunningLab) -> None:
 
 
 def test_a_groups_kubeconfig_makes_one_of_that_group_for_some_hours(lab: RunningLab) -> None:
-    path = lab.gcloud_pk("lab", "kubeconfig", "--name", lab.name, "--user", "aisha", "--group", "oidc:moitt-admins",
-                         "--group", "oidc:more", check=0).stdout.strip()
+    path = lab.gcloud_pk(
+        "lab",
+        "kubeconfig",
+        "--name",
+        lab.name,
+        "--user",
+        "aisha",
+        "--group",
+        "oidc:moitt-admins",
+        "--group",
+        "oidc:more",
+        check=0,
+    ).stdout.strip()
     config = yaml.safe_load(Path(path).read_text())
     (user,) = config["users"]
     certificate = x509.load_pem_x509_certificate(base64.b64decode(user["user"]["client-certificate-data"]))
@@ -176,7 +202,8 @@ def test_the_audit_log_says_who_did_what_and_never_with_which_secret(lab: Runnin
     text = (lab.folder / "log" / "audit.log").read_text()
     events = [json.loads(line) for line in text.splitlines() if name in line]
     assert [(e["verb"], e["user"]["username"]) for e in events if e["responseStatus"]["code"] == 201] == [
-        ("create", "gcloud-pk:admin")]
+        ("create", "gcloud-pk:admin")
+    ]
     assert value not in text
     assert base64.b64encode(value.encode()).decode() not in text
 
@@ -189,8 +216,12 @@ def test_controllers_work(lab: RunningLab) -> None:
         counted = ("-n", name, "get", "quota", "q", "-o", "jsonpath={.status.hard}")
         eventually(lambda: "pods" in lab.kubectl(*counted).stdout)
         eventually(lambda: lab.kubectl("-n", name, "get", "serviceaccount", "default", check=False).returncode == 0)
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-               "spec": {"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]}}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]},
+        }
         refused = lab.kubectl("-n", name, "create", "-f", "-", input=json.dumps(pod), check=False)
         assert 'violates PodSecurity "restricted' in refused.stderr
     finally:
@@ -253,8 +284,9 @@ def test_a_taken_port_is_given_up_and_the_kubeconfig_follows(victim: RunningLab)
 
 
 def start(lab: RunningLab) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([CLI, "lab", "up", "--name", lab.name], env=lab.env, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [CLI, "lab", "up", "--name", lab.name], env=lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.35, 0.5, 0.8, 1.2])

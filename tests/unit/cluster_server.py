@@ -159,7 +159,5 @@ def certificate(*, days: tuple[int, int] = (-1, 1), address: str = "127.0.0.1") 
     )
     return Certificate(
         made.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )

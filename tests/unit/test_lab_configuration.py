@@ -14,21 +14,43 @@ PORTS = {name: 20001 + index for index, name in enumerate(ports.NAMES)}
 FLAGS = {program: configuration.arguments(program, LAB, PORTS) for program in STARTED}
 
 REQUIRED = {
-    "etcd": ["--client-cert-auth", "--peer-client-cert-auth", "--tls-min-version=TLS1.3",
-             "--listen-client-urls=https://127.0.0.1:20001", "--listen-peer-urls=https://127.0.0.1:20002",
-             "--auto-compaction-mode=periodic"],
-    "kube-apiserver": ["--anonymous-auth=false", "--authorization-mode=Node,RBAC", "--profiling=false",
-                       "--enable-admission-plugins=NodeRestriction,DenyServiceExternalIPs,AlwaysPullImages",
-                       "--tls-min-version=VersionTLS13", "--bind-address=127.0.0.1",
-                       "--encryption-provider-config=/lab/config/encryption.yaml",
-                       "--audit-log-path=/lab/log/audit.log", "--audit-log-maxsize=100",
-                       "--requestheader-client-ca-file=/lab/pki/front-proxy-ca.crt", "--allow-privileged=true",
-                       "--endpoint-reconciler-type=none", "--client-ca-file=/lab/pki/cluster-ca.crt",
-                       "--etcd-cafile=/lab/pki/etcd-ca.crt"],
-    "kube-controller-manager": ["--use-service-account-credentials", "--leader-elect=false",
-                                "--bind-address=127.0.0.1", "--tls-min-version=VersionTLS13", "--profiling=false"],
-    "kube-scheduler": ["--leader-elect=false", "--bind-address=127.0.0.1", "--tls-min-version=VersionTLS13",
-                       "--profiling=false"],
+    "etcd": [
+        "--client-cert-auth",
+        "--peer-client-cert-auth",
+        "--tls-min-version=TLS1.3",
+        "--listen-client-urls=https://127.0.0.1:20001",
+        "--listen-peer-urls=https://127.0.0.1:20002",
+        "--auto-compaction-mode=periodic",
+    ],
+    "kube-apiserver": [
+        "--anonymous-auth=false",
+        "--authorization-mode=Node,RBAC",
+        "--profiling=false",
+        "--enable-admission-plugins=NodeRestriction,DenyServiceExternalIPs,AlwaysPullImages",
+        "--tls-min-version=VersionTLS13",
+        "--bind-address=127.0.0.1",
+        "--encryption-provider-config=/lab/config/encryption.yaml",
+        "--audit-log-path=/lab/log/audit.log",
+        "--audit-log-maxsize=100",
+        "--requestheader-client-ca-file=/lab/pki/front-proxy-ca.crt",
+        "--allow-privileged=true",
+        "--endpoint-reconciler-type=none",
+        "--client-ca-file=/lab/pki/cluster-ca.crt",
+        "--etcd-cafile=/lab/pki/etcd-ca.crt",
+    ],
+    "kube-controller-manager": [
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        "--tls-min-version=VersionTLS13",
+        "--profiling=false",
+    ],
+    "kube-scheduler": [
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        "--tls-min-version=VersionTLS13",
+        "--profiling=false",
+    ],
 }
 
 
@@ -53,11 +75,22 @@ def test_no_flag_stands_twice(program: str) -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("controller", [
-    "namespace", "resourcequota", "serviceaccount", "serviceaccount-token", "root-ca-certificate-publisher",
-    "garbage-collector", "clusterrole-aggregation", "validatingadmissionpolicy-status", "job",
-    "persistentvolumeclaim-protection", "pod-garbage-collector",
-])
+@pytest.mark.parametrize(
+    "controller",
+    [
+        "namespace",
+        "resourcequota",
+        "serviceaccount",
+        "serviceaccount-token",
+        "root-ca-certificate-publisher",
+        "garbage-collector",
+        "clusterrole-aggregation",
+        "validatingadmissionpolicy-status",
+        "job",
+        "persistentvolumeclaim-protection",
+        "pod-garbage-collector",
+    ],
+)
 def test_the_working_set_of_controllers_runs(controller: str) -> None:
     assert f"{controller}-controller" in configuration.CONTROLLERS
 

@@ -60,8 +60,10 @@ def test_a_program_that_ends_at_once_is_an_error_at_once_with_its_last_words(pro
 
 
 def test_a_later_program_that_ends_takes_the_earlier_ones_with_it(programs: Path) -> None:
-    listener = ('for w in "$@"; do case $w in --listen-client-urls=*) p=${w##*:};; esac; done\n'
-                "exec python3 -c \"import socket,time; s=socket.create_server(('127.0.0.1',$p)); time.sleep(60)\"")
+    listener = (
+        'for w in "$@"; do case $w in --listen-client-urls=*) p=${w##*:};; esac; done\n'
+        "exec python3 -c \"import socket,time; s=socket.create_server(('127.0.0.1',$p)); time.sleep(60)\""
+    )
     fake(programs, "etcd", f"export PATH=/usr/bin:/bin\n{listener}")
     fake(programs, "kube-apiserver", "exit 7")
     with pytest.raises(UnavailableError, match="kube-apiserver exited with 7"):
@@ -96,14 +98,22 @@ def test_a_folder_that_cannot_be_written_is_named(home: Path, programs: Path) ->
 
 def remember(wanted: bool) -> None:
     files.make_folder(state.layout("default").folder)
-    state.save(State("default", wanted=wanted, ports=dict.fromkeys(
-        ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler"), 9),
-        processes={"etcd": Process(1, -1)} if wanted else {}))
+    state.save(
+        State(
+            "default",
+            wanted=wanted,
+            ports=dict.fromkeys(
+                ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler"), 9
+            ),
+            processes={"etcd": Process(1, -1)} if wanted else {},
+        )
+    )
 
 
 @pytest.mark.parametrize(("wanted", "code"), [(True, 6), (False, 0)])
 def test_status_exits_6_when_what_should_run_does_not_and_0_when_it_was_stopped(
-        wanted: bool, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted: bool, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     remember(wanted)
     assert main(["lab", "status", "--format", "json"]) == code
     said = json.loads(capsys.readouterr().out)

@@ -29,8 +29,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def verify(folder: Path, authority: str, certificate: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["openssl", "verify", "-x509_strict", "-CAfile", str(folder / f"{authority}.crt"), *options,
-                           str(certificate)], capture_output=True, text=True)
+    return subprocess.run(
+        ["openssl", "verify", "-x509_strict", "-CAfile", str(folder / f"{authority}.crt"), *options, str(certificate)],
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -63,8 +66,15 @@ def test_keys_are_for_their_owner_alone(made: Path) -> None:
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize(("context", "group"), [("onboarder", "gcloud:platform"), ("verifier", "gcloud:verifiers"),
-                                                ("auditor", "gcloud:auditors"), ("admin", "system:masters")])
+@pytest.mark.parametrize(
+    ("context", "group"),
+    [
+        ("onboarder", "gcloud:platform"),
+        ("verifier", "gcloud:verifiers"),
+        ("auditor", "gcloud:auditors"),
+        ("admin", "system:masters"),
+    ],
+)
 def test_each_context_has_its_user_and_group(made: Path, context: str, group: str) -> None:
     subject = x509.load_pem_x509_certificate((made / f"{context}.crt").read_bytes()).subject
     assert subject.rfc4514_string() == f"CN=gcloud-pk:{context},O={group}"

@@ -77,10 +77,13 @@ def test_a_suspended_one_is_ended_too(spawn: Spawn) -> None:
     assert not processes.alive(process)
 
 
-@pytest.mark.parametrize(("command", "how"), [
-    (("/bin/sh", "-c", "exit 3"), "exited with 3"),
-    (("/bin/sh", "-c", "kill -9 $$"), "was ended by SIGKILL"),
-])
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [
+        (("/bin/sh", "-c", "exit 3"), "exited with 3"),
+        (("/bin/sh", "-c", "kill -9 $$"), "was ended by SIGKILL"),
+    ],
+)
 def test_how_a_process_ended_is_told(spawn: Spawn, command: tuple[str, ...], how: str) -> None:
     assert settled(spawn(*command)) == how
 
@@ -101,7 +104,8 @@ def test_output_of_both_kinds_goes_to_the_log_and_is_appended(spawn: Spawn, tmp_
 
 
 def test_it_has_a_session_of_its_own_and_nothing_of_the_callers_environment(
-        spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ETCD_DATA_DIR", "/elsewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid")
     process = spawn("/bin/sleep", "60")
@@ -112,10 +116,12 @@ def test_it_has_a_session_of_its_own_and_nothing_of_the_callers_environment(
 
 
 def test_it_outlives_a_starter_that_is_killed(tmp_path: Path) -> None:
-    code = ("import os, signal, sys, pathlib; from gcloud_pk.lab import processes\n"
-            "folder = pathlib.Path(sys.argv[1])\n"
-            "processes.spawn(['/bin/sleep', '60'], folder, 'etcd', folder / 'log')\n"
-            "os.kill(os.getpid(), signal.SIGKILL)\n")
+    code = (
+        "import os, signal, sys, pathlib; from gcloud_pk.lab import processes\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "processes.spawn(['/bin/sleep', '60'], folder, 'etcd', folder / 'log')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=20)
     found = [process for process, folder, program in processes.marked() if (folder, program) == (tmp_path, "etcd")]
     assert len(found) == 1

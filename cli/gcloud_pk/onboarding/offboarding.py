@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gcloud_pk.cluster.answer import refusal
 from gcloud_pk.cluster.kinds import (
@@ -22,10 +21,12 @@ from gcloud_pk.cluster.lease import Lease
 from gcloud_pk.cluster.live import fetch
 from gcloud_pk.cluster.removal import remove_namespaces
 from gcloud_pk.cluster.transport import Api
+from gcloud_pk.cluster.write import write_status
 from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError
 from gcloud_pk.model import labels
-from gcloud_pk.model.base import API_VERSION
+from gcloud_pk.model.resources import TenantStatus
 from gcloud_pk.onboarding.population import MEMBERS, Population, survey
+from gcloud_pk.onboarding.run import status_manifest
 
 _AGAIN = "run tenant offboard again: it goes on from here"
 
@@ -165,21 +166,8 @@ def _take_off(
 def _mark(api: Api, tenant: str) -> None:
     """Say on the Tenant that it is leaving, so that `kubectl get tenants` shows it from the first moment."""
     answer = api.request("GET", TENANT.path(name=tenant))
-    status: Mapping[str, Any] = answer.body.get("status") or {}
-    if not answer.ok or not status:
-        return
-    api.request(
-        "PATCH",
-        TENANT.path(name=tenant) + "/status",
-        params={"fieldManager": labels.FIELD_MANAGER, "force": "true"},
-        body={
-            "apiVersion": API_VERSION,
-            "kind": "Tenant",
-            "metadata": {"name": tenant},
-            "status": {**status, "phase": "Offboarding"},
-        },
-        content_type="application/apply-patch+yaml",
-    )
+    if answer.ok and (said := answer.body.get("status")):
+        write_status(api, status_manifest(tenant, TenantStatus.model_validate({**said, "phase": "Offboarding"})))
 
 
 def residue(api: Api, tenant: str, namespaces: Sequence[str]) -> list[str]:

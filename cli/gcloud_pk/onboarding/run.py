@@ -147,6 +147,16 @@ def _status(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | 
     return None if (parent or {}).get("status") == status.model_dump(mode="json", by_alias=True) else status
 
 
+def status_manifest(tenant: str, status: TenantStatus) -> dict[str, Any]:
+    """Return what is applied to the status of a Tenant."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Tenant",
+        "metadata": {"name": tenant},
+        "status": status.model_dump(mode="json", by_alias=True),
+    }
+
+
 Verify = Callable[[Tenant, Sequence[str]], list[Finding]]
 """(tenant, retired environments) → findings."""
 
@@ -177,7 +187,7 @@ class Run:
             return []
         with (
             Conveyor(self.api, self.threads, force_conflicts=self.force_conflicts) as conveyor,
-            ThreadPoolExecutor(min(self.threads, len(prepared)), thread_name_prefix="tenant") as pool,
+            ThreadPoolExecutor(min(2 * self.threads, len(prepared)), thread_name_prefix="tenant") as pool,
         ):
             futures = [pool.submit(self._one, one, conveyor) for one in prepared]
             try:
@@ -227,24 +237,7 @@ class Run:
             conveyor.run(stages.after(), self.on_done, check=lease.check)
             if prepared.status is not None:
                 lease.check()
-                self._write_status(tenant.name, prepared.status)
-
-    def _write_status(self, tenant: str, status: TenantStatus) -> None:
-        manifest = {
-            "apiVersion": API_VERSION,
-            "kind": TENANT.kind,
-            "metadata": {"name": tenant},
-            "status": status.model_dump(mode="json", by_alias=True),
-        }
-        try:
-            write_status(self.api, manifest)
-        except GcloudPkError as error:
-            if not self.api.persisted:
-                raise
-            raise PartialError(
-                f"all of tenant {tenant} is in place, and its status was not recorded: {error.message}",
-                resolution="; ".join(part for part in (error.resolution, "then run again to converge") if part),
-            ) from error
+                write_status(self.api, status_manifest(tenant.name, prepared.status))
 
 
 def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkError | None:
