@@ -96,6 +96,12 @@ def cli() -> None:
 cli.help = inspect.cleandoc(cli.help or "") + "\n\n" + GLOBAL_OPTIONS_HELP
 
 
+class _StoppedError(GcloudPkError):
+    """Ctrl-C or SIGTERM, where the command had no more to say about it."""
+
+    code = ExitCode.INTERRUPTED
+
+
 def _report(error: GcloudPkError, machine: bool) -> None:
     if machine:
         click.echo(json.dumps({"error": error.as_dict()}, indent=2, ensure_ascii=False))
@@ -132,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as request:
         return request.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _report(_StoppedError("interrupted"), machine)
         return ExitCode.INTERRUPTED
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "gcloud-pk"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster_server import DROP, Asked, certificate, serving, status
 
+from gcloud_pk.cluster import transport
 from gcloud_pk.cluster.answer import ConflictError, CredentialsError, ForbiddenError, NotFoundError, refusal
 from gcloud_pk.cluster.identity import cluster_uid
 from gcloud_pk.cluster.kinds import NETWORK_POLICY
@@ -62,6 +63,21 @@ def test_a_server_that_does_not_listen_is_named_with_what_to_do() -> None:
     assert 0.2 < time.monotonic() - started < 2, "it is tried again, but not for ever"
     assert "kubectl --context test" in str(caught.value.resolution)
     assert api.persisted == 0, "what was never sent was never written"
+
+
+def test_a_server_that_never_answered_is_not_waited_for_as_long_as_one_that_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "_STRANGER_SECONDS", 0.3)
+    started = time.monotonic()
+    with pytest.raises(UnavailableError):
+        Api(Access(context="test", server=closed_port()), patience=30).request("GET", "/x")
+    assert time.monotonic() - started < 2
+    replies = iter([OK, DROP, DROP, DROP, OK])
+    with serving(lambda _: next(replies)) as server:
+        api = server.api(patience=5)
+        assert api.request("GET", "/x").ok
+        assert api.request("GET", "/x").ok, "0.7 s of pauses"
 
 
 def test_a_server_that_comes_back_is_heard() -> None:
@@ -221,6 +237,24 @@ def test_a_missing_right_is_named_with_user_verb_and_resource() -> None:
     )  # fmt: skip
     assert "has no right to list networkpolicies.networking.k8s.io in namespace moitt-prod" in error.message
     assert "'list' on 'networkpolicies.networking.k8s.io'" in str(error.resolution)
+
+
+def test_a_missing_right_on_a_subresource_is_named_as_rules_write_it() -> None:
+    message = 'tenants is forbidden: User "x" cannot patch resource "tenants/status" in API group "gcloud.gov.pk"'
+    error = refusal(Answer(403, {"message": message}), "Tenant a")
+    assert isinstance(error, ForbiddenError)
+    assert (error.verb, error.resource) == ("patch", "tenants.gcloud.gov.pk/status")
+
+
+def test_a_missing_right_to_bind_is_named_without_all_that_the_role_holds() -> None:
+    message = (
+        'rolebindings.rbac.authorization.k8s.io "a" is forbidden: user "x" (groups=["g" "system:authenticated"]) is '
+        "attempting to grant RBAC permissions not currently held:\n" + '{APIGroups:[""], Resources:["pods"]}\n' * 40
+    )
+    error = refusal(Answer(403, {"message": message}), "RoleBinding n/a")
+    assert isinstance(error, ForbiddenError)
+    assert (error.user, error.verb, error.resource) == ("x", "bind", "clusterroles.rbac.authorization.k8s.io")
+    assert len(error.message) < 200
 
 
 def test_a_policys_refusal_keeps_its_words() -> None:

@@ -115,7 +115,8 @@ def _forbidden(answer: Answer, subject: str) -> ForbiddenError:
         )
     if lacks is None:
         return ForbiddenError(f"the API server refused {subject}: {answer.message}")
-    resource = lacks["path"] or ".".join(part for part in (lacks["resource"], lacks["group"]) if part)
+    plural, slash, subresource = (lacks["resource"] or "").partition("/")
+    resource = lacks["path"] or ".".join(part for part in (plural, lacks["group"]) if part) + slash + subresource
     where = f" in namespace {lacks['namespace']}" if lacks["namespace"] else " in the whole cluster"
     return ForbiddenError(
         f"user {lacks['user']!r} has no right to {lacks['verb']} {resource}{where} ({subject})",

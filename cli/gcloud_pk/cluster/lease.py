@@ -142,7 +142,8 @@ class Lease:
             if self.on_wait is not None and not told:
                 self.on_wait(Holder.of(live).identity, _since(live))
                 told = True
-            time.sleep(min(_POLL, max(deadline - _now(), 0.01)))
+            if not self.api.pause(min(_POLL, max(deadline - _now(), 0.01))):
+                raise self._held(live)
             live = self._read() or self._create()
 
     def _create(self) -> dict[str, Any] | None:

@@ -39,6 +39,8 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
+_STRANGER_SECONDS = 5.0
+"""Patience with a server that has never answered: a wrong address is more likely than a moment's absence."""
 _SETTLING_SECONDS = 5.0
 """For so long after a server came back, RBAC knows nobody and its 401 and 403 say nothing."""
 
@@ -69,6 +71,7 @@ class _Shared:
     hurried: threading.Event = field(default_factory=threading.Event)
     persisted: int = 0
     unreachable_at: float = float("-inf")
+    known: bool = False
 
 
 class Api:
@@ -104,6 +107,10 @@ class Api:
         """From now on try nothing again; for an interrupted run, which should end at once."""
         self._shared.hurried.set()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait; return False, at once, when the run is to end."""
+        return not self._shared.hurried.wait(seconds)
+
     def request(
         self,
         method: str,
@@ -117,7 +124,8 @@ class Api:
         """Send one request and return the answer, whatever its HTTP status.
 
         429 and (where a repetition does no harm) 500, 502, 503, 504 and broken connections are tried again until
-        `patience` seconds have passed. Raises UnavailableError when no answer was to be had by then.
+        `patience` seconds have passed; connections of a server that has never answered, for 5 s at most. Raises
+        UnavailableError when no answer was to be had by then.
         """
         import urllib3
 
@@ -135,7 +143,8 @@ class Api:
         dry = bool(params and "dryRun" in params)
         stores = method not in {"GET", "HEAD"} and not dry and not _STORES_NOTHING.match(path)
         repeatable = method in _UNSENT or not stores
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
+        started = time.monotonic()
+        deadline = started + (self.patience if patience is None else patience)
         pauses = _pauses()
         while True:
             try:
@@ -145,9 +154,12 @@ class Api:
                 sent = _was_sent(error)
                 if stores and sent:
                     self._count()
-                if _is_lasting(error) or (sent and not repeatable) or not self._pause(next(pauses), deadline):
+                until = deadline if self._shared.known else min(deadline, started + _STRANGER_SECONDS)
+                if _is_lasting(error) or (sent and not repeatable) or not self._pause(next(pauses), until):
+                    self._shared.known = False  # given up: what else is under way need not wait as long
                     raise _unreachable(error, self.access) from error
                 continue
+            self._shared.known = True
             if not self._is_passing(answer, repeatable=repeatable) or not self._pause(
                 max(next(pauses), answer.retry_after or 0), deadline
             ):
@@ -225,7 +237,7 @@ class Api:
         """Wait before the next attempt; return False when there is no time for one."""
         if time.monotonic() + seconds > deadline:
             return False
-        return not self._shared.hurried.wait(seconds)
+        return self.pause(seconds)
 
     def _count(self) -> None:
         with self._shared.lock:

@@ -46,7 +46,8 @@ def quotas_counted(
                 resolution="look at the controller manager's state and log, then run the command again",
             )
             raise _weighed(api, error)
-        time.sleep(pause)
+        if not api.pause(pause):
+            raise UnavailableError(f"stopped while {len(late)} quotas were not counted yet", details=late)
 
 
 def policies_in_force(api: Api, expected: str, timeout: float = 5.0) -> None:

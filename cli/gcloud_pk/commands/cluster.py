@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
-from gcloud_pk.commands.connection import allow_unregistered_option, open_api, open_registry, recognised
+from gcloud_pk.commands.connection import (
+    allow_unregistered_option,
+    open_api,
+    open_registry,
+    recognised,
+    told_when_interrupted,
+)
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError
 
 if TYPE_CHECKING:
@@ -51,7 +57,10 @@ def init(
     if not dry_run:
         if made.writes:
             console.confirm(f"Install this on {connection.standing.describe()}?", yes=yes)
-        with console.progress("installing", len(made.writes)) as progress:
+        with (
+            told_when_interrupted(connection.api, "cluster init"),
+            console.progress("installing", len(made.writes)) as progress,
+        ):
             platform.install(
                 connection.api,
                 made,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gcloud_pk.commands.base import Invocation
+from gcloud_pk.errors import PartialError
 
 if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
@@ -70,6 +72,20 @@ def recognised(invocation: Invocation, *, allow_unregistered: bool) -> Connectio
     for warning in standing.warnings:
         invocation.console.warn(warning)
     return Connection(registry, api, standing)
+
+
+@contextmanager
+def told_when_interrupted(api: Api, command: str) -> Iterator[None]:
+    """Turn Ctrl-C into exit code 8 where something was written by then, saying how much."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not api.persisted:
+            raise
+        raise PartialError(
+            f"interrupted half way: {api.persisted} changes were written",
+            resolution=f"run {command} again: it goes on from here",
+        ) from None
 
 
 def allow_unregistered_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
     from gcloud_pk.model.finding import Finding
+    from gcloud_pk.model.tenant import Tenant
     from gcloud_pk.onboarding.intake import Intake, Skipped
     from gcloud_pk.onboarding.run import Outcome, Prepared
 
@@ -154,16 +155,26 @@ def _apply(
             if verify
             else None
         )
-        with console.progress("applying", writes) as progress:
+        with console.progress("onboarding", writes + (len(prepared) if check else 0)) as progress:
+
+            def watched(tenant: Tenant, retired: Sequence[str]) -> list[Finding]:
+                findings = check(tenant, retired) if check else []
+                progress.advance(note=f"verified {tenant.name}")
+                return findings
+
             run = Run(
                 api,
                 force_conflicts=force_conflicts,
                 wait_for_lock=wait_for_lock,
-                verify=check,
+                verify=watched if check else None,
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
             )
             began = time.perf_counter()
-            outcomes = run.onboard(prepared)
+            try:
+                outcomes = run.onboard(prepared)
+            except KeyboardInterrupt:
+                console.note(f"{api.persisted} writes were made; run the same command again to converge")
+                raise
             phases["apply"] = time.perf_counter() - began
         for outcome in outcomes:
             if outcome.error is None:

@@ -16,8 +16,9 @@ from gcloud_pk.commands.connection import (
     open_registry,
     open_verifier,
     recognised,
+    told_when_interrupted,
 )
-from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError, UnavailableError
+from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
@@ -270,10 +271,8 @@ def offboard(
     if whole and not known:
         console.warn(f"the registry does not know {name}; no state is recorded")
     record = partial(_record, connection, name, reason, key) if whole and known else None
-    try:
+    with told_when_interrupted(api, "tenant offboard"):
         retained = take_off(api, name, namespaces, whole=whole, record=record, timeout=timeout, say=console.note)
-    except KeyboardInterrupt:
-        raise PartialError("interrupted; some of it is gone", resolution="run tenant offboard again") from None
     left = residue(api, name, namespaces) if whole else []
     if console.machine:
         console.document(

@@ -187,6 +187,7 @@ class Run:
             return []
         with (
             Conveyor(self.api, self.threads, force_conflicts=self.force_conflicts) as conveyor,
+            # Twice as many tenants as threads: while some wait for their quotas, others keep the server busy.
             ThreadPoolExecutor(min(2 * self.threads, len(prepared)), thread_name_prefix="tenant") as pool,
         ):
             futures = [pool.submit(self._one, one, conveyor) for one in prepared]
