@@ -59,7 +59,7 @@ def policies_in_force(api: Api, expected: str, timeout: float = 5.0) -> None:
     """
     deadline = time.monotonic() + timeout
     for pause in _pauses(0.05, 0.5):
-        answer = _probe(api)
+        answer = ask_canary(api)
         if expected in answer.message:
             return
         if answer.status == 403 and "cannot create resource" in answer.message:
@@ -75,7 +75,8 @@ def _weighed(api: Api, error: UnavailableError) -> GcloudPkError:
     return PartialError(error.message, details=error.details, resolution=error.resolution) if api.persisted else error
 
 
-def _probe(api: Api) -> Answer:
+def ask_canary(api: Api) -> Answer:
+    """Send the dry run that the canary refuses; admitted means that no canary is in force."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CANARY, "namespace": SYSTEM_NAMESPACE}}
     params = {"dryRun": "All", "fieldManager": FIELD_MANAGER}
     return api.request("POST", CONFIG_MAP.path(SYSTEM_NAMESPACE), params=params, body=body)

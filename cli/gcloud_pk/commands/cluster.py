@@ -18,7 +18,9 @@ from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError
 
 if TYPE_CHECKING:
     from gcloud_pk.cluster.plan import Plan
+    from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
+    from gcloud_pk.onboarding.standing import Standing
 
 
 @click.group(cls=Group)
@@ -49,20 +51,20 @@ def init(
     from gcloud_pk.render.platform import platform_message
 
     console = invocation.console
-    connection = recognised(invocation, allow_unregistered=allow_unregistered_cluster)
-    platform.refuse_downgrade(connection.api, allowed=allow_downgrade)
-    made = platform.plan_platform(connection.api)
+    api, standing = _meant(invocation, allow_unregistered=allow_unregistered_cluster)
+    platform.refuse_downgrade(api, allowed=allow_downgrade)
+    made = platform.plan_platform(api)
     show_changes(console, made)
     counts = made.counts()
     if not dry_run:
         if made.writes:
-            console.confirm(f"Install this on {connection.standing.describe()}?", yes=yes)
+            console.confirm(f"Install this on {standing.describe()}?", yes=yes)
         with (
-            told_when_interrupted(connection.api, "cluster init"),
+            told_when_interrupted(api, "cluster init"),
             console.progress("installing", len(made.writes)) as progress,
         ):
             platform.install(
-                connection.api,
+                api,
                 made,
                 force_conflicts=force_conflicts,
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
@@ -71,6 +73,21 @@ def init(
         console.document({"version": platform_message(), "changes": counts, "dryRun": dry_run})
     else:
         console.show("dry run: nothing was written" if dry_run else f"in force: {platform_message()}")
+
+
+def _meant(invocation: Invocation, *, allow_unregistered: bool) -> tuple[Api, Standing]:
+    """Return the cluster, if it is the one meant. A lab is prepared without a registry too."""
+    from gcloud_pk.cluster.identity import cluster_uid
+    from gcloud_pk.lab.state import known_uids
+    from gcloud_pk.onboarding.standing import Standing
+
+    if not invocation.registry.is_dir():
+        api = open_api(invocation)
+        uid = cluster_uid(api)
+        if lab := known_uids().get(uid):
+            return api, Standing(uid, lab, None, None)
+    connection = recognised(invocation, allow_unregistered=allow_unregistered)
+    return connection.api, connection.standing
 
 
 def show_changes(console: Console, made: Plan) -> None:
@@ -94,6 +111,7 @@ def status(invocation: Invocation) -> int:
     from gcloud_pk.cluster.identity import cluster_uid
     from gcloud_pk.cluster.waiting import policies_in_force
     from gcloud_pk.lab.state import known_uids
+    from gcloud_pk.onboarding import platform
     from gcloud_pk.onboarding.population import tenants_in_place
     from gcloud_pk.render.platform import platform_message
 
@@ -105,9 +123,10 @@ def status(invocation: Invocation) -> int:
     tenants: int | None = None
     try:
         policies_in_force(api, platform_message(), timeout=3.0)
+        platform.check_intact(api)
         tenants = len(tenants_in_place(api))
     except GcloudPkError as error:
-        missing = error.message
+        missing = "; ".join([error.message, *(str(detail) for detail in error.details)])
     site = _site_of(invocation, uid)
     document = {
         "server": api.access.server,

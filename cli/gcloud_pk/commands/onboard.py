@@ -16,6 +16,7 @@ from gcloud_pk.commands.connection import (
     open_registry,
     open_verifier,
     recognised,
+    told_when_interrupted,
 )
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, WrongUsageError
 
@@ -122,7 +123,7 @@ def _apply(
     from gcloud_pk.cluster.waiting import policies_in_force
     from gcloud_pk.cluster.write import refuse_conflicts
     from gcloud_pk.onboarding.intake import take_in
-    from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE
+    from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE, check_intact
     from gcloud_pk.onboarding.population import survey, tenants_in_place
     from gcloud_pk.onboarding.run import Run, prepare, summary_error
     from gcloud_pk.onboarding.verification import verification
@@ -132,6 +133,7 @@ def _apply(
     started = time.perf_counter()
     in_place = tenants_in_place_or_none(api, tenants_in_place)
     policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
+    check_intact(api)
     intake = take_in(connection.registry, connection.standing, names, in_place)
     population = survey(api, [t.name for t in intake.tenants] if names is not None else None)
     prepared = prepare(api, intake.tenants, population=population)
@@ -170,11 +172,8 @@ def _apply(
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
             )
             began = time.perf_counter()
-            try:
+            with told_when_interrupted(api, "the same command"):
                 outcomes = run.onboard(prepared)
-            except KeyboardInterrupt:
-                console.note(f"{api.persisted} writes were made; run the same command again to converge")
-                raise
             phases["apply"] = time.perf_counter() - began
         for outcome in outcomes:
             if outcome.error is None:

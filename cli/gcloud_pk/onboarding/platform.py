@@ -6,10 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gcloud_pk import __version__
 from gcloud_pk.cluster import kubeconfig as kubeconfigs
+from gcloud_pk.cluster.answer import refusal
 from gcloud_pk.cluster.apply import Conveyor, OnDone
 from gcloud_pk.cluster.kinds import (
     CLUSTER_ROLE,
@@ -22,12 +24,13 @@ from gcloud_pk.cluster.kinds import (
     VALIDATING_ADMISSION_POLICY_BINDING,
     Kind,
     ObjectKey,
+    key_of,
 )
 from gcloud_pk.cluster.live import fetch
 from gcloud_pk.cluster.plan import Action, Change, Plan, plan
 from gcloud_pk.cluster.transport import Api
-from gcloud_pk.cluster.waiting import policies_in_force
-from gcloud_pk.errors import PartialError, RefusedError
+from gcloud_pk.cluster.waiting import ask_canary, policies_in_force
+from gcloud_pk.errors import PartialError, RefusedError, UnavailableError
 from gcloud_pk.model import labels
 from gcloud_pk.render.platform import CANARY, PLATFORM_VERSION, platform_message, platform_objects
 
@@ -44,6 +47,7 @@ SHARED: tuple[Kind, ...] = (
     VALIDATING_ADMISSION_POLICY,
     VALIDATING_ADMISSION_POLICY_BINDING,
 )
+_POLICIES = (VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING)
 _SELECTOR = f"{labels.MANAGED}={labels.MANAGED_BY_PLATFORM},!{labels.TENANT}"
 
 IN_FORCE_PATIENCE = 30.0
@@ -54,6 +58,27 @@ def plan_platform(api: Api) -> Plan:
     """Return what `cluster init` would do. Only LISTs."""
     live = fetch(api, SHARED, selector=_SELECTOR)
     return plan(platform_objects(), live)
+
+
+def check_intact(api: Api) -> None:
+    """Refuse where an admission policy or its binding is not as this version installs it. Only LISTs.
+
+    The canary tells which revision was installed; this tells that nobody has taken a part of it away since.
+    """
+    desired = [manifest for manifest in platform_objects() if key_of(manifest).kind in _POLICIES]
+    wrong = plan(desired, fetch(api, _POLICIES, selector=_SELECTOR)).writes
+    if wrong:
+        raise UnavailableError(
+            "the platform's admission policies are not as they were installed; nothing was written",
+            details=[
+                f"{change.key}: {_WORDS[change.action]}" + "".join(f"; {field}" for field in change.fields)
+                for change in wrong
+            ],
+            resolution="find out who did that (the API server's audit log), then: gcloud-pk cluster init",
+        )
+
+
+_WORDS = {Action.CREATE: "missing", Action.CHANGE: "changed", Action.REMOVE: "not ours"}
 
 
 def installed_version(api: Api) -> str | None:
@@ -98,12 +123,36 @@ def _stages(made: Plan) -> list[list[Change]]:
 
 def install(api: Api, made: Plan, *, force_conflicts: bool = False, on_done: OnDone | None = None) -> None:
     """Apply a plan of `plan_platform` and wait until the policies are in force."""
+    made = _with_fresh_canary(api, made)
     with Conveyor(api, force_conflicts=force_conflicts) as conveyor:
         for stage in _stages(made):
             conveyor.run([stage], on_done)
             if stage and stage[0].key.kind == CUSTOM_RESOURCE_DEFINITION:
                 _wait_established(api, [change.key for change in stage])
     policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
+
+
+def _with_fresh_canary(api: Api, made: Plan) -> Plan:
+    """Return the plan with the canary's binding written anew where policies change and the canary would not.
+
+    API servers take policies up within a second. Only a canary that comes after the last write vouches for it: the old
+    one is taken away, and seen to be gone, first.
+    """
+    if not any(change.key.kind in _POLICIES for change in made.writes):
+        return made
+    binding = next(c for c in made.changes if c.key == ObjectKey(VALIDATING_ADMISSION_POLICY_BINDING, "", CANARY))
+    if binding.action is not Action.KEEP:
+        return made
+    answer = api.request("DELETE", binding.key.path)
+    if not answer.ok and answer.status != 404:
+        raise refusal(answer, str(binding.key))
+    deadline = time.monotonic() + IN_FORCE_PATIENCE
+    while not ask_canary(api).ok:
+        if time.monotonic() > deadline:
+            raise PartialError("the old canary does not go", resolution="run cluster init again")
+        time.sleep(0.05)
+    again = replace(binding, action=Action.CREATE, live=None)
+    return Plan(tuple(again if change is binding else change for change in made.changes))
 
 
 def _wait_established(api: Api, keys: list[ObjectKey]) -> None:
