@@ -257,7 +257,9 @@ def test_a_killed_process_is_seen_and_mended_with_its_data_kept(victim: RunningL
     assert [program for program in PROGRAMS if not seen["processes"][program]["running"]] == list(killed)
     after = up(victim)
     assert (after["running"], after["ready"], after["uid"]) == (True, True, before["uid"])
-    assert {p for p in PROGRAMS if pids(after)[p] != pids(before)[p]} == set(killed)
+    # Who missed the API server for long comes back to it after a minute: they are started anew with it.
+    behind = {"kube-controller-manager", "kube-scheduler"} if "kube-apiserver" in killed else set()
+    assert {p for p in PROGRAMS if pids(after)[p] != pids(before)[p]} == set(killed) | behind
     assert victim.kubectl("get", "configmap", mark, "-o", "name").stdout.strip() == f"configmap/{mark}"
 
 

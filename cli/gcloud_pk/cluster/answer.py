@@ -81,6 +81,11 @@ _ROLES = "clusterroles.rbac.authorization.k8s.io"
 
 def refusal(answer: Answer, subject: str) -> GcloudPkError:
     """Return the error that a refusal becomes; `subject` is the object or path it is about."""
+    if 300 <= answer.status < 400:
+        return UnavailableError(
+            f"what answers is no Kubernetes API server: it sends {subject} elsewhere (HTTP {answer.status})",
+            resolution="check the server's address in the kubeconfig, and what stands between (a proxy, a login page)",
+        )
     if answer.status == 401:
         return CredentialsError(
             f"the API server does not accept these credentials (401, {subject})",

@@ -11,4 +11,8 @@ def cluster_uid(api: Api) -> str:
 
     Raises UnavailableError or ForbiddenError.
     """
-    return str(api.get(NAMESPACE.path(name="kube-system"))["metadata"]["uid"])
+    metadata = api.get(NAMESPACE.path(name="kube-system")).get("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    if not isinstance(uid, str):
+        raise api.stranger()
+    return uid

@@ -194,7 +194,10 @@ class Api:
                 continue
             if not answer.ok:
                 raise refusal(answer, f"{kind.resource}" + (f" in namespace {namespace}" if namespace else ""))
-            items += answer.body.get("items") or []
+            found = _items(answer)
+            if found is None:
+                raise self.stranger()
+            items += found
             token = (answer.body.get("metadata") or {}).get("continue")
             if not token:
                 break
@@ -202,6 +205,13 @@ class Api:
         for item in items:
             item["apiVersion"], item["kind"] = kind.api_version, kind.kind
         return items
+
+    def stranger(self) -> UnavailableError:
+        """Return the error for a server that answers, and not as Kubernetes does."""
+        return UnavailableError(
+            f"what answers at {self.access.server} is no Kubernetes API server",
+            resolution="check the server's address in the kubeconfig, and what stands between (a proxy, a login page)",
+        )
 
     def _once(self, method: str, url: str, headers: HTTPHeaderDict, data: bytes | None) -> Answer:
         started = time.perf_counter()
@@ -242,6 +252,16 @@ class Api:
     def _count(self) -> None:
         with self._shared.lock:
             self._shared.persisted += 1
+
+
+def _items(answer: Answer) -> list[dict[str, Any]] | None:
+    """Return the objects of a list; None where the answer is no list of objects."""
+    items = answer.body.get("items")
+    if items is None and str(answer.body.get("kind", "")).endswith("List"):
+        return []
+    if not isinstance(items, list):
+        return None
+    return items if all(isinstance(i, dict) and isinstance(i.get("metadata"), dict) for i in items) else None
 
 
 def _pauses() -> Iterator[float]:

@@ -321,14 +321,12 @@ def _finish(
     findings = [finding for outcome in outcomes for finding in outcome.findings]
     if error is not None:
         code = int(error.code)
-    elif findings:
-        code = int(exit_code(findings))
     else:
-        code = int(next((s.error.code for s in intake.skipped if s.error is not None), ExitCode.DONE))
+        code = int(exit_code(findings) if findings else ExitCode.DONE) or _code_of(intake.skipped)
     if console.machine:
         document: dict[str, Any] = {
             "tenants": [outcome.as_dict() for outcome in outcomes],
-            "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
+            "skipped": [skip.as_dict() for skip in intake.skipped],
             "findings": [f.as_dict() for f in findings if f.verdict.value != "pass"],
             "dryRun": not applied,
             "phases": {name: round(value, 3) for name, value in phases.items()},
@@ -341,6 +339,10 @@ def _finish(
         show_outcomes(console, outcomes, applied=applied)
         console.note(f"{len(outcomes)} tenants in {phases['total']:.1f} s (plan {phases['plan']:.1f} s)")
     return code
+
+
+def _code_of(skipped: Sequence[Skipped]) -> int:
+    return int(next((skip.error.code for skip in skipped if skip.error is not None), ExitCode.DONE))
 
 
 def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: Path) -> int:
@@ -362,7 +364,7 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
             {
                 "folder": str(folder),
                 "tenants": [{"name": name, "files": files} for name, files in written.items()],
-                "skipped": [{"name": s.name, "reason": s.reason} for s in intake.skipped],
+                "skipped": [skip.as_dict() for skip in intake.skipped],
             }
         )
     else:
@@ -370,8 +372,10 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
             console.show(f"{name}: {len(files)} files in {folder / name}")
         for skip in intake.skipped:
             console.show(f"left alone: {skip.name}: {skip.reason}")
+            for detail in skip.error.details if skip.error else ():
+                console.show(f"  {detail}")
         console.note(
             f"apply with: kubectl apply --server-side --field-manager=gcloud-pk -R -f {folder}   "
             "(again until it succeeds)"
         )
-    return int(next((s.error.code for s in intake.skipped if s.error is not None), ExitCode.DONE))
+    return _code_of(intake.skipped)

@@ -239,6 +239,9 @@ def _start(state: State, lab: Layout, console: Console) -> None:
     begun = time.monotonic()
     # Who ended before this run began is not watched; it is started again in its turn.
     state.processes = {program: process for program, process in state.processes.items() if processes.alive(process)}
+    if API_SERVER not in state.processes:
+        # Those that have missed it for long come back by themselves after a minute only: their back-off.
+        _stop_programs(state, (CONTROLLER_MANAGER, SCHEDULER))
     try:
         with heartbeat(console, f"lab {state.name}") as alive:
 

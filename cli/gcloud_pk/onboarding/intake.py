@@ -22,6 +22,11 @@ class Skipped:
     reason: str
     error: GcloudPkError | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of `skipped[]` in `onboard --format json`."""
+        shape: dict[str, Any] = {"name": self.name, "reason": self.reason}
+        return shape if self.error is None else shape | {"error": self.error.as_dict()}
+
 
 @dataclass
 class Intake:

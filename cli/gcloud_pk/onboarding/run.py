@@ -42,7 +42,8 @@ from gcloud_pk.onboarding.population import (
 from gcloud_pk.onboarding.stages import Stages, stage
 from gcloud_pk.render.tenant import render
 
-QUOTA_PATIENCE = 30.0
+QUOTA_PATIENCE = 90.0
+"""Seconds: a controller manager that missed its API server for a while comes back after up to a minute."""
 _NEVER_PRUNED = {TENANT, NAMESPACE, TENANT_POLICY}
 
 
@@ -248,14 +249,14 @@ def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkErr
         return None
     first = failed[0].error
     assert first is not None  # noqa: S101 - filtered above
-    if len(failed) == 1 and (persisted == 0 or isinstance(first, PartialError)):
+    if len(outcomes) == 1 and (persisted == 0 or isinstance(first, PartialError)):
         return first
     details: list[Problem | str] = []
     for outcome in failed:
         if outcome.error is not None:
             details.append(f"tenant {outcome.name}: {outcome.error.message}")
             details.extend(outcome.error.details)
-    message = f"{len(failed)} of {len(outcomes)} tenants were not brought to the end"
+    message = f"{len(failed)} of {len(outcomes)} tenants not brought to the end"
     resolution = first.resolution or "run again to converge"
     if persisted:
         return PartialError(message, details=details, resolution=resolution)
