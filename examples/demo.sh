@@ -48,14 +48,22 @@ run gcloud-pk registry sign --key "$keys/registrar"
 run gcloud-pk registry check
 
 say "3. Requests: submitted by the ministries, approved by people with keys"
+state_of() { gcloud-pk request list --format json | python3 -c 'import json, sys
+print(next((r["state"] for r in json.load(sys.stdin)["requests"] if r["tenant"] == sys.argv[1]), "none"))' "$1"; }
 for request in "$here"/requests/*.yaml; do
   tenant=$(basename "$request" .yaml)
-  cmp -s "$request" "$registry/tenants/$tenant/request.yaml" || run gcloud-pk request submit "$request"
-  run gcloud-pk request approve "$tenant" --key "$keys/approver-one" --yes
+  case $(state_of "$tenant") in
+    none) run gcloud-pk request submit "$request" ;;
+    offboarded) echo "$tenant was offboarded; it stays so"; continue ;;
+  esac
+  [[ $(state_of "$tenant") != pending ]] || run gcloud-pk request approve "$tenant" --key "$keys/approver-one" --yes
 done
-say "Secret data needs two approvers; the first alone is not enough:"
-secret=$(grep -l 'classification: secret' "$here"/requests/*.yaml | head -n 1 | xargs -r basename -s .yaml)
-[[ -z $secret ]] || run gcloud-pk request approve "$secret" --key "$keys/approver-two" --yes
+for tenant in $(gcloud-pk request list --format json | python3 -c 'import json, sys
+print(*(r["tenant"] for r in json.load(sys.stdin)["requests"] if r["state"] == "pending"))'); do
+  say "$tenant holds secret data and needs two approvers; with one alone it is refused (exit 4):"
+  run gcloud-pk onboard "$tenant" --yes || echo "exit $?"
+  run gcloud-pk request approve "$tenant" --key "$keys/approver-two" --yes
+done
 run gcloud-pk request list
 
 say "4. Onboarding: plan, apply, wait for the controls, give access, verify"

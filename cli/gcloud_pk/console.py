@@ -109,7 +109,7 @@ class Console:
                 table.add_column(name, overflow="fold")
             for row in cells:
                 table.add_row(*(Text(cell) for cell in row))  # Text: a cell is never read as markup
-            RichConsole(file=stream, no_color=not self.color).print(table)
+            RichConsole(file=stream, color_system="auto" if self.color else None).print(table)
             return
         widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
         for row in [list(columns), *cells]:
@@ -132,7 +132,7 @@ class Console:
             TimeElapsedColumn(),
         )
         with RichProgress(
-            *columns, console=RichConsole(file=sys.stderr, no_color=not self.color), transient=True
+            *columns, console=RichConsole(file=sys.stderr, color_system="auto" if self.color else None), transient=True
         ) as bar:
             task = bar.add_task(title, total=total)
 

@@ -78,7 +78,7 @@ def onboard(
     wait_for_lock: float,
     allow_unregistered_cluster: bool,
 ) -> int:
-    r"""Bring approved requests to the cluster: plan, confirm, apply, verify.
+    """Bring approved requests to the cluster: plan, confirm, apply, verify.
 
     Shows what would be created, changed (field by field), removed and left; asks; applies controls before access;
     verifies the isolation as the tenant's own identities. A second run changes nothing.
@@ -87,13 +87,17 @@ def onboard(
     gcloud-pk onboard moitt --dry-run
     gcloud-pk onboard --all --yes
     gcloud-pk onboard moitt --output-dir manifests/
-    """
+    """  # noqa: D301 - Click reads the backspace as: keep these lines
     if everyone == bool(tenants):
         raise WrongUsageError(
             "name tenants, or give --all", resolution="gcloud-pk onboard moitt, or gcloud-pk onboard --all"
         )
     names = None if everyone else tenants
     if output_dir is not None:
+        if dry_run:
+            raise WrongUsageError(
+                "--output-dir writes files and no cluster; with --dry-run nothing would be left to do"
+            )
         return _write_folder(invocation, names, output_dir)
     return _apply(
         invocation,
@@ -239,6 +243,7 @@ def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[
 
     for one in prepared:
         counts = one.plan.counts()
+        new = all(change.live is None for change in one.plan.changes)
         spec = one.tenant.request.spec
         head = (
             f"{one.tenant.name}  ({spec.organisation}, {spec.classification}, revision {one.tenant.revision}, "
@@ -252,7 +257,7 @@ def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[
                 console.styled(f"  ! environment {name} left the request: retired, not deleted", fg="yellow")
             )
         for change in one.plan.changes:
-            if change.action is Action.CREATE and console.verbosity:
+            if change.action is Action.CREATE and (console.verbosity or not new):
                 console.show_styled(console.styled(f"  + {change.key}", fg="green"))
             elif change.action is Action.REMOVE:
                 console.show_styled(console.styled(f"  - {change.key}", fg="red"))
@@ -317,6 +322,7 @@ def _finish(
 ) -> int:
     """Show what became of the run; return its exit code. `phases`: wall seconds; apply includes verify."""
     from gcloud_pk.model.finding import exit_code
+    from gcloud_pk.proof.verify import omitted
 
     findings = [finding for outcome in outcomes for finding in outcome.findings]
     if error is not None:
@@ -328,6 +334,7 @@ def _finish(
             "tenants": [outcome.as_dict() for outcome in outcomes],
             "skipped": [skip.as_dict() for skip in intake.skipped],
             "findings": [f.as_dict() for f in findings if f.verdict.value != "pass"],
+            "omitted": omitted() if findings else [],
             "dryRun": not applied,
             "phases": {name: round(value, 3) for name, value in phases.items()},
             "seconds": round(phases["total"], 3),
@@ -337,7 +344,8 @@ def _finish(
         console.document(document)
     else:
         show_outcomes(console, outcomes, applied=applied)
-        console.note(f"{len(outcomes)} tenants in {phases['total']:.1f} s (plan {phases['plan']:.1f} s)")
+        number = f"{len(outcomes)} tenant{'' if len(outcomes) == 1 else 's'}"
+        console.note(f"{number} in {phases['total']:.1f} s (plan {phases['plan']:.1f} s)")
     return code
 
 
@@ -348,7 +356,7 @@ def _code_of(skipped: Sequence[Skipped]) -> int:
 def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: Path) -> int:
     """Render to files. Approvals and trust hold here too: what GitOps applies is what was approved."""
     from gcloud_pk.onboarding.intake import take_in
-    from gcloud_pk.onboarding.output import write_folder
+    from gcloud_pk.onboarding.output import remove_folder, write_folder
 
     console = invocation.console
     registry = open_registry(invocation)
@@ -359,21 +367,32 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
         )
     intake = take_in(registry, None, names, {})
     written = {tenant.name: write_folder(folder, tenant) for tenant in intake.tenants}
+    removed = [s.name for s in intake.skipped if s.reason == "offboarded" and remove_folder(folder, s.name)]
     if console.machine:
         console.document(
             {
                 "folder": str(folder),
-                "tenants": [{"name": name, "files": files} for name, files in written.items()],
+                "tenants": [
+                    {"name": name, "files": one.files, "retired": one.retired, "foreign": one.foreign}
+                    for name, one in written.items()
+                ],
+                "removed": removed,
                 "skipped": [skip.as_dict() for skip in intake.skipped],
             }
         )
     else:
-        for name, files in written.items():
-            console.show(f"{name}: {len(files)} files in {folder / name}")
+        for name, one in written.items():
+            console.show(f"{name}: {len(one.files)} files in {folder / name}")
+            for environment in one.retired:
+                console.show(f"  ! environment {environment} left the request: its files say retired")
+        for name in removed:
+            console.show(f"{name}: offboarded; its files are removed")
         for skip in intake.skipped:
             console.show(f"left alone: {skip.name}: {skip.reason}")
             for detail in skip.error.details if skip.error else ():
                 console.show(f"  {detail}")
+        for path in (path for one in written.values() for path in one.foreign):
+            console.warn(f"not ours, and applied with the rest: {folder / path}")
         console.note(
             f"apply with: kubectl apply --server-side --field-manager=gcloud-pk -R -f {folder}   "
             "(again until it succeeds)"

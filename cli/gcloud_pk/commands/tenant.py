@@ -34,26 +34,50 @@ def tenant() -> None:
 @tenant.command("list")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the tenants of the cluster, and those the registry has approved for it."""
+    """List the tenants of the cluster, those the registry knows and the cluster lacks, and what nobody answers for."""
+    from gcloud_pk.cluster.kinds import NAMESPACE
+    from gcloud_pk.model.labels import TENANT
     from gcloud_pk.onboarding.population import tenants_in_place
 
-    console = invocation.console
-    in_place = tenants_in_place(open_api(invocation))
-    rows = [_row(name, live) for name, live in sorted(in_place.items())]
+    console, api = invocation.console, open_api(invocation)
+    rows = [_row(name, live) for name, live in sorted(tenants_in_place(api).items())]
+    in_place = {row["name"] for row in rows}
+    orphans = sorted(
+        live["metadata"]["name"]
+        for live in api.list(NAMESPACE, selector=TENANT)
+        if live["metadata"]["labels"][TENANT] not in in_place
+    )
+    absent: list[dict[str, str]] = []
+    unknown: list[str] = []
+    if invocation.registry.is_dir():
+        registry = open_registry(invocation)
+        registry.verify_all()
+        absent = [
+            {"name": name, "state": registry.status(entry)}
+            for name, entry in registry.tenants.items()
+            if name not in in_place
+        ]
+        unknown = sorted(in_place - set(registry.tenants))
     if console.machine:
-        console.document({"tenants": rows})
+        console.document({"tenants": rows, "absent": absent, "unknown": unknown, "orphans": orphans})
         return
-    if not rows:
+    if rows:
+        console.table(
+            ("TENANT", "ORGANISATION", "CLASS", "ISOLATION", "SITE", "REVISION", "PHASE", "ENVIRONMENTS", "REVIEW"),
+            [
+                (r["name"], r["organisation"], r["classification"], r["isolation"], r["site"] or "-", r["revision"],
+                 r["phase"] or "-", len(r["namespaces"]), r["reviewAfter"] or "-")
+                for r in rows
+            ],
+        )  # fmt: skip
+    else:
         console.show("no tenant on this cluster; gcloud-pk onboard TENANT brings one")
-        return
-    console.table(
-        ("TENANT", "ORGANISATION", "CLASS", "ISOLATION", "SITE", "REVISION", "PHASE", "ENVIRONMENTS", "REVIEW"),
-        [
-            (r["name"], r["organisation"], r["classification"], r["isolation"], r["site"] or "-", r["revision"],
-             r["phase"] or "-", len(r["namespaces"]), r["reviewAfter"] or "-")
-            for r in rows
-        ],
-    )  # fmt: skip
+    for one in absent:
+        console.show(f"not on this cluster: {one['name']} ({one['state']})")
+    for name in unknown:
+        console.show(f"not in the registry: {name}")
+    for name in orphans:
+        console.warn(f"namespace {name} is a tenant's, and its Tenant object is gone; gcloud-pk onboard brings it back")
 
 
 def _row(name: str, live: dict[str, Any]) -> dict[str, Any]:
@@ -289,6 +313,8 @@ def offboard(
         console.warn(f"left for you to decide about: {volume}")
     what = f"environment {environment} of tenant {name}" if environment else f"tenant {name}"
     console.show(f"{what} is off the cluster" + ("" if environment else "; nothing with its label remains"))
+    if environment is not None:
+        console.note(f"next: gcloud-pk onboard {name}, so that its Tenant says so too")
 
 
 def _confirm_name(name: str, confirm: str | None) -> None:

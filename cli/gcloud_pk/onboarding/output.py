@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from gcloud_pk.errors import UnavailableError
@@ -13,29 +14,80 @@ from gcloud_pk.render.folder import files
 from gcloud_pk.render.tenant import render
 
 _OURS = re.compile(r"[0-9]{2}-[a-z]+\.yaml")
+_POLICY = "02-tenantpolicy.yaml"
 
 
-def write_folder(folder: Path, tenant: Tenant) -> list[str]:
-    """Write a tenant's manifests under `folder`; files of ours that the request no longer implies are removed.
+@dataclass(frozen=True)
+class Written:
+    """Relative paths: what was written, which environments the folder keeps as retired, and what is not ours."""
 
-    Returns relative paths. Raises UnavailableError where the folder cannot be written.
+    files: list[str]
+    retired: list[str]
+    foreign: list[str]
+
+
+def write_folder(folder: Path, tenant: Tenant) -> Written:
+    """Write a tenant's manifests under `folder`.
+
+    An environment that the folder has and the request no longer does is retired there as on a cluster: closed, not
+    taken away, for whoever applies the folder would leave its bindings in force. Other files of ours that nothing
+    implies are removed; files of others stay and are named. Raises UnavailableError where it cannot be written.
     """
-    wanted = files(tenant.name, render(tenant))
+    root = folder / tenant.name
+    asked = {environment.name for environment in tenant.request.spec.environments}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
+            retired = sorted(_environments(root, tenant.name) - asked)
+            wanted = files(tenant.name, render(tenant, retired))
             for path, text in wanted.items():
                 target = folder / path
                 if not target.is_file() or target.read_bytes() != text.encode():
                     write(target, text.encode(), root=folder)
-            for stale in sorted((folder / tenant.name).rglob("*.yaml")):
-                if _OURS.fullmatch(stale.name) and stale.relative_to(folder).as_posix() not in wanted:
-                    stale.unlink()
-                    with contextlib.suppress(OSError):  # other files live there
-                        stale.parent.rmdir()
+            return Written(list(wanted), retired, _sweep(folder, root, set(wanted)))
     except OSError as error:
-        raise UnavailableError(
-            f"cannot write {error.filename or folder}: {error.strerror}",
-            resolution="choose a folder that you may write to and that has room; running again completes it",
-        ) from error
-    return list(wanted)
+        raise _unwritable(folder, error) from error
+
+
+def remove_folder(folder: Path, tenant: str) -> bool:
+    """Remove the files of an offboarded tenant, which would bring it back; return whether there were any."""
+    root = folder / tenant
+    if not root.is_dir():
+        return False
+    try:
+        with locked(folder):
+            _sweep(folder, root, set())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return True
+
+
+def _environments(root: Path, tenant: str) -> set[str]:
+    if not root.is_dir():
+        return set()
+    return {path.parent.name.removeprefix(f"{tenant}-") for path in root.glob(f"*/{_POLICY}")}
+
+
+def _sweep(folder: Path, root: Path, wanted: set[str]) -> list[str]:
+    """Remove our files that are not wanted, and folders that are empty then; return what others left there."""
+    foreign = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        if relative in wanted:
+            continue
+        if _OURS.fullmatch(path.name):
+            path.unlink()
+            with contextlib.suppress(OSError):  # other files live there
+                path.parent.rmdir()
+        else:
+            foreign.append(relative)
+    with contextlib.suppress(OSError):
+        root.rmdir()
+    return foreign
+
+
+def _unwritable(folder: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"cannot write {error.filename or folder}: {error.strerror}",
+        resolution="choose a folder that you may write to and that has room; running again completes it",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from gcloud_pk.cluster.live import fetch
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.errors import RefusedError
 from gcloud_pk.model import labels
+from gcloud_pk.model.base import LABEL_PATTERN
 from gcloud_pk.model.tenant import Tenant
 
 MEMBERS: tuple[Kind, ...] = (
@@ -64,9 +66,16 @@ class Population:
 
 
 def survey(api: Api, tenants: Collection[str] | None) -> Population:
-    """Fetch what is in place: for some tenants by name, or for all (None). Only LISTs."""
+    """Fetch what is in place: for some tenants by name, or for all (None). Only LISTs.
+
+    What cannot be a tenant's name is not on the cluster, and must not become part of a selector.
+    """
+    if tenants is not None:
+        tenants = [name for name in tenants if re.fullmatch(LABEL_PATTERN, name)]
+        if not tenants:
+            return Population()
     if tenants is not None and len(tenants) <= _FEW:
-        selector = f"{labels.TENANT} in ({','.join(sorted(tenants))})" if tenants else labels.TENANT
+        selector = f"{labels.TENANT} in ({','.join(sorted(tenants))})"
     else:
         selector = labels.TENANT
     found = fetch(api, (TENANT, *MEMBERS), selector=f"{labels.MANAGED}={labels.MANAGED_BY_PLATFORM},{selector}")
