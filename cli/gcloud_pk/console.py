@@ -5,7 +5,6 @@ Rich draws only when a person looks (a TTY); logs get plain lines.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 import click
 
 from gcloud_pk.errors import RefusedError
-from gcloud_pk.text import escape
+from gcloud_pk.text import as_json, escape
 
 
 class Progress(Protocol):
@@ -92,11 +91,15 @@ class Console:
 
     def document(self, value: Any) -> None:
         """Print the one JSON document of `--format json`."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(as_json(value))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows under column heads; drawn by Rich for a person, aligned plain text otherwise."""
-        cells = [[escape("" if cell is None else cell) for cell in row] for row in rows]
+        # A cell is one line: what a cluster says must not look like a row of its own.
+        cells = [
+            [escape("" if cell is None else cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row]
+            for row in rows
+        ]
         stream = sys.stderr if self.machine else sys.stdout
         if self._person(stream):
             from rich.box import SIMPLE_HEAD

@@ -28,7 +28,10 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong: where it stands, what is wrong, what was expected. Lines count from 1."""
+    """One thing that is wrong: where it stands, what is wrong, what was expected. Lines count from 1.
+
+    As a text: `file:line: field: message; expected what`.
+    """
 
     file: str | None
     line: int | None
@@ -37,7 +40,8 @@ class Problem:
     expected: str | None = None
 
     def __str__(self) -> str:
-        where = ":".join(str(part) for part in (self.file, self.line, self.field) if part is not None)
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        where = ": ".join(part for part in (place, self.field) if part)
         tail = f"; expected {self.expected}" if self.expected else ""
         return f"{where}: {self.message}{tail}" if where else f"{self.message}{tail}"
 

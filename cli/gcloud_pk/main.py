@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
-import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -14,8 +15,8 @@ import click
 
 from gcloud_pk import __version__
 from gcloud_pk.commands.base import GLOBAL_OPTIONS_HELP, Group, Invocation
-from gcloud_pk.errors import ExitCode, GcloudPkError
-from gcloud_pk.text import escape
+from gcloud_pk.errors import ExitCode, GcloudPkError, UnavailableError, WrongUsageError
+from gcloud_pk.text import as_json, escape
 
 # noun → (module, what it is for): the help page and the completion need no import of the modules.
 NOUNS: dict[str, str] = {
@@ -72,7 +73,7 @@ class Main(Group):
 
             near = get_close_matches(args[0], NOUNS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " See gcloud-pk --help."
-            ctx.fail(f"No such command {escape(args[0])!r}.{hint}")
+            ctx.fail(f"No such command '{args[0]}'.{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's
@@ -96,6 +97,13 @@ def cli() -> None:
 cli.help = inspect.cleandoc(cli.help or "") + "\n\n" + GLOBAL_OPTIONS_HELP
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+# What must stand in no report, wherever an exception's text has it from.
+_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)|(?i:bearer) [^\s'\"]+", re.DOTALL
+)
+
+
 class _StoppedError(GcloudPkError):
     """Ctrl-C or SIGTERM, where the command had no more to say about it."""
 
@@ -104,7 +112,7 @@ class _StoppedError(GcloudPkError):
 
 def _report(error: GcloudPkError, machine: bool) -> None:
     if machine:
-        click.echo(json.dumps({"error": error.as_dict()}, indent=2, ensure_ascii=False))
+        click.echo(as_json({"error": error.as_dict()}))
     click.echo(f"error: {escape(error.message)}", err=True)
     for detail in error.details:
         click.echo(f"  {escape(detail)}", err=True)
@@ -129,6 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line; return its exit code. Never raises for an expected error."""
     argv = sys.argv[1:] if argv is None else argv
     machine = _wants_machine(argv)
+    stdout = sys.stdout
     try:
         result = cli.main(args=argv, prog_name="gcloud-pk", standalone_mode=False, obj=Invocation())
         return int(result) if isinstance(result, int) else ExitCode.DONE
@@ -140,36 +149,51 @@ def main(argv: list[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         _report(_StoppedError("interrupted"), machine)
         return ExitCode.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Who gives no command asks what there is.
+        if machine or error.ctx is None:
+            _report(WrongUsageError("a command is missing", resolution="see gcloud-pk --help"), machine)
+        else:
+            click.echo(error.ctx.get_help(), err=True)
+        return ExitCode.USAGE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "gcloud-pk"
-        from gcloud_pk.errors import WrongUsageError
-
         _report(WrongUsageError(error.format_message(), resolution=f"see {where} --help"), machine)
         return ExitCode.USAGE
     except click.ClickException as error:
-        from gcloud_pk.errors import WrongUsageError
-
         _report(WrongUsageError(error.format_message()), machine)
         return ExitCode.USAGE
-    except BrokenPipeError:
-        # The reader left (`| head`): nothing more can be said, and it is no defect.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise  # shell completion
+        # Click puts another stream in its place when the reader has left (`| head`). That is no defect, and not
+        # "done" either: a verdict may have gone unread.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            _defect(error, machine)
+            return ExitCode.DEFECT
+        _report(
+            UnavailableError(
+                f"cannot write: {error.strerror}", resolution="free some space, then run the same command again"
+            ),
+            machine=False,  # standard output itself may be what is full
+        )
+        return ExitCode.UNAVAILABLE
     except Exception as error:  # noqa: BLE001 - the last line of defence: a defect is named as one
         _defect(error, machine)
         return ExitCode.DEFECT
 
 
 def _defect(error: Exception, machine: bool) -> None:
-    from gcloud_pk.errors import GcloudPkError as Base
-
-    trace = "".join(traceback.format_exception(error))
     if os.environ.get("GCLOUD_PK_DEBUG") or "-v" in sys.argv:
-        click.echo(trace, err=True)
+        click.echo(escape(_SECRET.sub("(withheld)", "".join(traceback.format_exception(error)))), err=True)
     last = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
     where = f" at {last.filename}:{last.lineno}" if last else ""
-    report = Base(
-        f"a defect in gcloud-pk {__version__}: {type(error).__name__}: {error}{where}",
+    said = _SECRET.sub("(withheld)", str(error))
+    report = GcloudPkError(
+        f"a defect in gcloud-pk {__version__}: {type(error).__name__}: {said}{where}",
         resolution="please report it with the output of the same command under GCLOUD_PK_DEBUG=1",
     )
     _report(report, machine)

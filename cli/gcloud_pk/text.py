@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from typing import Any
 
-# C0, C1, DEL, line and paragraph separators, zero-width and bidirectional controls (Unicode TR 36, TR 9).
+# C0, C1, DEL, line and paragraph separators, zero-width and bidirectional controls (Unicode TR 36, TR 9), and halves
+# of surrogate pairs: what Python makes of bytes that are no UTF-8.
 # ZERO WIDTH (NON-)JOINER stay: Urdu needs them.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
@@ -17,6 +20,11 @@ def unsafe_characters(value: str) -> list[str]:
     """Return the names of control and bidirectional-override characters in `value`, tab and newline included."""
     found = dict.fromkeys(c for c in value if c in "\t\n" or _UNSAFE.match(c))
     return [f"U+{ord(c):04X} {unicodedata.name(c, 'CONTROL')}" for c in found]
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return `1 namespace`, `2 namespaces`; for nouns whose plural ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def escape(value: object) -> str:
@@ -27,3 +35,10 @@ def escape(value: object) -> str:
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
     return _UNSAFE.sub(written, str(value))
+
+
+def as_json(value: Any) -> str:
+    """Return indented JSON: Urdu as it is, unsafe characters by escapes that say the same; safe to show."""
+    # Such characters can only stand inside strings, where an escape means the same.
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)

@@ -41,7 +41,9 @@ class Ministry:
     def key(self) -> Path:
         return self.folder.with_name(self.folder.name + ".key")
 
-    def write(self, name: str, *environments: str, revision: int = 1, approve: bool = True, **spec: Any) -> Path:
+    def write(
+        self, name: str, *environments: str | dict[str, Any], revision: int = 1, approve: bool = True, **spec: Any
+    ) -> Path:
         """Write a request, and approve it as `ssh-keygen -Y sign` does by hand."""
         document = a_request_document(name, environments or ("prod",), **spec)
         document["metadata"]["revision"] = revision

@@ -149,10 +149,16 @@ DRIFTS: dict[str, tuple[Any, str, dict[str, Any], list[str]]] = {
         ['spec.podSelector: {"matchLabels": {"app": "x"}} → {} (by kubectl-edit)']),
     "a policy type taken away": (
         NETWORK_POLICY, "default-deny", {"spec": {"policyTypes": ["Ingress"]}},
-        ['spec.policyTypes: ["Ingress"] → ["Ingress", "Egress"] (by kubectl-edit)']),
+        ["spec.policyTypes: +Egress (by kubectl-edit)"]),
     "a removed field": (
         SERVICE_ACCOUNT, "default", {"automountServiceAccountToken": None},
         ["automountServiceAccountToken: (none) → false"]),
+    "an allow-all among rules": (
+        NETWORK_POLICY, "dns",
+        {"spec": {"egress": [
+            {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 53, "protocol": "UDP"}]}, {},
+        ]}},
+        ["spec.egress[1]: {} → (none) (by kubectl-edit)"]),
     "a flipped switch": (
         SERVICE_ACCOUNT, "default", {"automountServiceAccountToken": True},
         ["automountServiceAccountToken: true → false (by kubectl-edit)"]),

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.e2e.conftest import running
 from tests.e2e.ministry import Ministry
+from tests.unit.tenants import a_request_document
 
 from gcloud_pk.cluster import kubeconfig
 from gcloud_pk.cluster.kinds import (
@@ -145,7 +146,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with running(f"rights-{os.getpid()}", tmp_path_factory.mktemp("labs")) as lab:
         ministry = Ministry.found(lab, tmp_path_factory.mktemp("ministry") / "registry")
         groups = {"admins": ["held-admins"], "developers": ["held-developers"]}
-        ministry.write("held", access=groups | {"auditors": ["held-auditors", "held-inspectors"]})
+        # With a domain and a storage class, or verify would have nothing to try with Ingresses and claims.
+        prod = a_request_document("held", ["prod"])["spec"]["environments"][0] | {"domains": ["held.moitt.gov.pk"]}
+        auditors = ["held-auditors", "held-inspectors"]
+        ministry.write("held", prod, access=groups | {"auditors": auditors}, storageClasses=["encrypted"])
         ministry.write("other")
         ministry.onboard("held", "other", "--no-verify")
         yield Place(ministry, Api(kubeconfig.load(str(lab.kubeconfig), "admin")))
@@ -327,6 +331,7 @@ def test_without_a_right_the_command_that_needs_it_fails_and_names_it(place: Pla
             done = place.ministry.run(*trial.command, check=None)
     written = re.search("half way|not brought to the end", done.stderr)
     assert done.returncode == (8 if written else 4), done.stdout + done.stderr
+    assert not (written and right.verb == "list"), "what is only looked at is looked at before anything is written"
     for word in (trial.names,) if trial.names else (f" {right.verb} ", right.resource.partition("/")[0]):
         assert word in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

@@ -144,6 +144,9 @@ def test_an_environment_that_leaves_the_request_is_retired_and_can_then_be_offbo
     assert opened.returncode == 0, opened.stderr
     ministry.run("tenant", "offboard", "shrink", "--environment", "dev", "--confirm", "shrink", check=4)
     ministry.write("shrink", "prod", revision=2)
+    shown = ministry.run("tenant", "diff", "shrink", check=6).stdout
+    assert "spec.environments[name=dev]: {" in shown
+    assert "status." not in shown, "apply of the object leaves its status as it is"
     document = ministry.onboard("shrink")
     assert document["tenants"][0]["verdicts"]["fail"] == 0
     assert ministry.live("rolebinding", "shrink-dev") == []
@@ -154,6 +157,77 @@ def test_an_environment_that_leaves_the_request_is_retired_and_can_then_be_offbo
     ministry.run("tenant", "offboard", "shrink", "--environment", "dev", "--confirm", "shrink")
     assert "shrink-dev" not in {n["metadata"]["name"] for n in ministry.live("namespaces")}
     assert "shrink-prod" in {n["metadata"]["name"] for n in ministry.live("namespaces")}
+
+
+def test_parameters_deleted_by_hand_are_named_and_made_anew(ministry: Ministry) -> None:
+    ministry.write("params")
+    ministry.onboard("params", "--no-verify")
+    ministry.lab.kubectl("delete", "tenantpolicy", "tenant", "-n", "params-prod", "--wait=false")
+    shown = ministry.run("tenant", "diff", "params", check=6).stdout
+    assert "TenantPolicy params-prod/tenant\n      is being deleted since 20" in shown
+    ministry.run("onboard", "params", "--dry-run")
+    (before,) = ministry.live("tenantpolicies", "params-prod")
+    assert before["metadata"]["finalizers"] == ["gcloud.gov.pk/param-guard"], "a dry run lets nothing go"
+    assert ministry.onboard("params")["tenants"][0]["verdicts"]["fail"] == 0
+    (after,) = ministry.live("tenantpolicies", "params-prod")
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert "deletionTimestamp" not in after["metadata"]
+    assert ministry.onboard("params", "--no-verify")["tenants"][0]["changes"]["unchanged"] == 12
+
+
+def test_a_namespace_that_an_administrator_deleted_is_finished_and_made_anew(ministry: Ministry) -> None:
+    ministry.write("razed", "prod", "dev")
+    ministry.onboard("razed", "--no-verify")
+    ministry.lab.kubectl("delete", "namespace", "razed-prod", "--wait=false")
+    shown = ministry.run("tenant", "diff", "razed", check=6).stdout
+    assert "Namespace razed-prod\n      is being deleted since 20" in shown
+    assert ministry.onboard("razed")["tenants"][0]["verdicts"]["fail"] == 0
+    assert ministry.live("rolebinding", "razed-prod")
+    assert ministry.onboard("razed", "--no-verify")["tenants"][0]["changes"]["unchanged"] == 23
+
+
+def test_what_somebody_elses_finalizer_keeps_is_named_and_the_next_run_goes_on(ministry: Ministry) -> None:
+    ministry.write("clung")
+    ministry.onboard("clung", "--no-verify")
+    binding = ("rolebinding", "tenant-auditors", "-n", "clung-prod")
+    hold = '{"metadata":{"finalizers":["example.com/hold"]}}'
+    ministry.lab.kubectl("patch", *binding, "--type=merge", "-p", hold)
+    ministry.lab.kubectl("delete", *binding, "--wait=false")
+    refused = ministry.run("onboard", "clung", "--yes", "--no-verify", check=5)
+    assert "RoleBinding clung-prod/tenant-auditors" in refused.stderr
+    assert "kept by example.com/hold" in refused.stderr
+    ministry.lab.kubectl("patch", *binding, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    assert ministry.onboard("clung", "--no-verify")["tenants"][0]["changes"]["unchanged"] == 11
+
+
+def test_a_deleted_namespace_of_a_retired_environment_is_left_to_offboard(ministry: Ministry) -> None:
+    ministry.write("faded", "prod", "dev")
+    ministry.onboard("faded", "--no-verify")
+    ministry.write("faded", "prod", revision=2)
+    ministry.onboard("faded", "--no-verify")
+    ministry.lab.kubectl("delete", "namespace", "faded-dev", "--wait=false")
+    refused = ministry.run("onboard", "faded", "--yes", "--no-verify", check=5)
+    assert "gcloud-pk tenant offboard faded --environment dev" in refused.stderr
+    ministry.run("tenant", "offboard", "faded", "--environment", "dev", "--confirm", "faded")
+    ministry.onboard("faded", "--no-verify")
+
+
+def test_a_run_that_was_killed_shows_in_the_table_of_tenants(ministry: Ministry) -> None:
+    ministry.write("half", "prod", "dev")
+
+    def phase() -> str:
+        return ministry.lab.kubectl("get", "tenant", "half", "-o", "jsonpath={.status.phase}").stdout
+
+    command: list[str | Path] = [CLI, "--registry", ministry.folder, "onboard", "half", "--yes", "--no-verify"]
+    run = subprocess.Popen(command, env=ministry.lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    offset = ministry.audit_size()
+    while run.poll() is None and not any("/resourcequotas/tenant?" in e for e in _complete_lines(ministry, offset)):
+        pass
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert phase() == "Applying"
+    ministry.onboard("half", "--no-verify")
+    assert phase() == "Ready"
 
 
 def test_an_existing_namespace_that_is_not_the_tenant_s_is_refused(ministry: Ministry) -> None:
@@ -364,3 +438,17 @@ def test_all_stops_before_it_removes_more_than_a_twentieth(ministry: Ministry) -
     ministry.run("onboard", "--all", "--yes", "--no-verify", "--allow-removals", str(int(number[1]) - 1), check=4)
     ministry.run("onboard", "--all", "--yes", "--no-verify", "--allow-removals", number[1])
     assert ministry.live("rolebinding", "cut-e5") == []
+
+
+def test_a_new_request_that_waits_stops_neither_proof_nor_repair_of_the_accepted_one(ministry: Ministry) -> None:
+    ministry.write("goes", "prod")
+    ministry.onboard("goes", "--no-verify")
+    ministry.write("goes", "prod", "more", revision=2, approve=False)
+    ministry.lab.kubectl("delete", "networkpolicy", "default-deny", "-n", "goes-prod")
+    assert "accepted revision 1" in ministry.run("tenant", "diff", "goes", check=6).stderr
+    assert ministry.run("onboard", "goes", "--yes", check=4).stderr.count("0 of 1 approvals") == 1
+    document = ministry.onboard("--all", "--no-verify")
+    assert [t["name"] for t in document["tenants"]] == ["goes"]
+    assert "default-deny" in {p["metadata"]["name"] for p in ministry.live("networkpolicy", "goes-prod")}
+    assert "goes-more" not in {n["metadata"]["name"] for n in ministry.live("namespaces")}
+    ministry.run("tenant", "verify", "goes")

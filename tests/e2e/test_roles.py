@@ -72,9 +72,9 @@ jobs.batch                                   rw     rw         r
 endpointslices.discovery.k8s.io              r      r          r
 events.events.k8s.io                         r      r          r
 leases.coordination.k8s.io                   -      -          -
-grpcroutes.gateway.networking.k8s.io         rw     rw         r
-httproutes.gateway.networking.k8s.io         rw     rw         r
-tlsroutes.gateway.networking.k8s.io          rw     rw         r
+grpcroutes.gateway.networking.k8s.io         r      r          r
+httproutes.gateway.networking.k8s.io         r      r          r
+tlsroutes.gateway.networking.k8s.io          r      r          r
 gateways.gateway.networking.k8s.io           -      -          -
 referencegrants.gateway.networking.k8s.io    -      -          -
 tenants.gcloud.gov.pk                        -      -          -

@@ -16,6 +16,8 @@ from gcloud_pk.cluster.kinds import KINDS
 from gcloud_pk.cluster.transport import Answer, Api, Identity
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.model import labels
+from gcloud_pk.model.tenant import Tenant
+from gcloud_pk.onboarding.verification import environment
 from gcloud_pk.proof.probe import Catalogue, standard
 from gcloud_pk.proof.target import Target, TargetEnvironment
 from gcloud_pk.render.tenant import render
@@ -98,9 +100,31 @@ class _Fake:
         return self.server.answer(Request(method, path, params or {}, body, self.identity))
 
 
-def live_objects(*environments: str, retired: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def furnished(name: str, environments: tuple[str, ...], **spec: Any) -> Tenant:
+    """Return a tenant whose environments have something of everything that a request can ask for."""
+    documents = [
+        {
+            "name": each,
+            "tier": "production",
+            "quota": {"cpu": "4", "memory": "8Gi", "storage": "20Gi", "pods": 20},
+            "domains": [f"{each}.{name}.gov.pk"],
+            "exposure": "government",
+            "allowFrom": ["10.8.0.0/16"],
+            "egress": [{"to": "10.20.0.0/16", "ports": [{"port": 5432, "protocol": "TCP"}], "reason": "database"}],
+        }
+        for each in environments
+    ]
+    return a_tenant(name, documents, **{"storageClasses": ["encrypted"], **spec})
+
+
+def moitt(*environments: str, **spec: Any) -> Tenant:
+    """Return the tenant moitt, furnished."""
+    return furnished("moitt", environments or ("eoffice",), **spec)
+
+
+def live_objects(*environments: str, retired: tuple[str, ...] = (), **spec: Any) -> list[dict[str, Any]]:
     """Return what a correct cluster holds of the tenant moitt, with the status that controllers write."""
-    made = render(a_tenant("moitt", environments or ("eoffice",)), retired)
+    made = render(moitt(*environments, **spec), retired)
     for each in made:
         if each["kind"] == "ResourceQuota":
             each["status"] = {"hard": dict(each["spec"]["hard"]), "used": dict.fromkeys(each["spec"]["hard"], "0")}
@@ -114,13 +138,11 @@ def other_namespaces() -> list[dict[str, Any]]:
 
 def target(*environments: str, retired: tuple[str, ...] = (), **others: Any) -> Target:
     """Return the target that fits `live_objects`."""
+    tenant = moitt(*environments)
     return Target(
         tenant="moitt",
         environments=(
-            *(
-                TargetEnvironment(name, f"moitt-{name}", ("registry.gcloud.gov.pk/moitt/",))
-                for name in environments or ("eoffice",)
-            ),
+            *(environment(tenant, each) for each in tenant.request.spec.environments),
             *(TargetEnvironment(name, f"moitt-{name}", retired=True) for name in retired),
         ),
         admins=("oidc:moitt-admins",),

@@ -165,6 +165,24 @@ def test_what_others_added_is_taken_out_against_the_state_that_was_seen() -> Non
     ]
 
 
+def test_an_element_that_was_added_leaves_with_the_apply_of_the_list_which_stays() -> None:
+    rules = [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
+    wanted = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "p", "namespace": "a-prod"},
+        "spec": {"egress": rules},
+    }
+    there = live(wanted | {"spec": {"egress": [*rules, {}]}}, ("kubectl-edit", "Update", {"f:spec": {"f:egress": {}}}))
+    (change,) = plan([wanted], keyed([there])).changes
+    assert [(field.path, field.after, field.manager) for field in change.fields] == [
+        ("spec.egress[1]", None, "kubectl-edit")
+    ]
+    with serving(lambda asked: (200, live(asked.body))) as server:
+        write(server.api(), change)
+    assert [asked.header("Content-Type") for asked in server.asked] == [["application/apply-patch+yaml"]]
+
+
 def test_an_object_that_was_somebody_elses_is_not_called_created() -> None:
     found = live(
         quota() | {"spec": {"hard": {"cpu": "8"}, "scopes": ["BestEffort"]}},

@@ -115,6 +115,75 @@ def test_defaults_of_the_server_and_its_status_are_no_change() -> None:
     assert one(quota(cpu="8"), live).action is Action.KEEP
 
 
+def test_a_status_that_we_wrote_ourselves_is_not_given_up_with_the_next_revision() -> None:
+    live = stored(quota(cpu="8"))
+    live["status"] = {"phase": "Ready"}
+    live["metadata"]["managedFields"].append(
+        owner(FIELD_MANAGER, "Apply", {"f:status": {"f:phase": {}}}, subresource="status")
+    )
+    assert [field.path for field in one(quota(cpu="16"), live).fields] == ["spec.hard.cpu"]
+
+
+RULES: list[dict[str, Any]] = [
+    {"from": [{"podSelector": {}}]},
+    {"from": [{"ipBlock": {"cidr": "10.8.0.0/16"}}]},
+    {"ports": [{"port": 443}]},
+]
+DEV, PROD, TEST = ({"name": name, "tier": "sandbox"} for name in ("dev", "prod", "test"))
+LISTS: list[tuple[str, Any, Any, list[str]]] = [
+    ("an allow-all among rules", [*RULES, {}], RULES, ["spec.a[3]: {} → (none)"]),
+    ("an allow-all before the rules", [{}, *RULES], RULES, ["spec.a[0]: {} → (none)"]),
+    ("a rule more", RULES[:2], RULES, ['spec.a[2]: (none) → {"ports": [{"port": 443}]}']),
+    ("one rule twice", [*RULES, RULES[0]], RULES, ['spec.a[3]: {"from": [{"podSelector": {}}]} → (none)']),
+    ("one rule changed, one gone", [*RULES[:2], {"ports": [{"port": 1}]}, {}], RULES,
+     ["spec.a[2].ports[0].port: 1 → 443", "spec.a[3]: {} → (none)"]),
+    ("rules where none are wanted", [*RULES, {}], None,
+     ['spec.a[0]: {"from": [{"podSelector": {}}]} → (none)',
+      'spec.a[1]: {"from": [{"ipBlock": {"cidr": "10.8.0.0/16"}}]} → (none)',
+      'spec.a[2]: {"ports": [{"port": 443}]} → (none)', "spec.a[3]: {} → (none)"]),
+    ("a default of the server inside", [RULES[2] | {"to": []}, {}], [RULES[2]], ["spec.a[1]: {} → (none)"]),
+    ("plain values", ["a", "b", "c"], ["b", "d"], ["spec.a: -a, -c, +d"]),
+    ("plain values, one twice", ["a", "a"], ["a"], ["spec.a: -a"]),
+    ("many plain values where none are wanted", [f"moitt-environment-{n}" for n in range(4)], None,
+     ["spec.a: " + ", ".join(f"-moitt-environment-{n}" for n in range(4))]),
+    ("plain values in another order", ["a", "b", "a"], ["a", "a", "b"], ["spec.a[1]: b → a", "spec.a[2]: a → b"]),
+    ("a named element more", [DEV, PROD, TEST], [DEV, TEST],
+     ['spec.a[name=prod]: {"name": "prod", "tier": "sandbox"} → (none)']),
+    ("a named element for another", [DEV, PROD], [DEV, TEST],
+     ['spec.a[name=prod]: {"name": "prod", "tier": "sandbox"} → (none)',
+      'spec.a[name=test]: (none) → {"name": "test", "tier": "sandbox"}']),
+    ("a named element changed, another new", [DEV], [DEV | {"tier": "production"}, PROD],
+     ["spec.a[name=dev].tier: sandbox → production",
+      'spec.a[name=prod]: (none) → {"name": "prod", "tier": "sandbox"}']),
+    ("named elements in another order", [{"name": "a"}, {"name": "b"}], [{"name": "b"}, {"name": "a"}],
+     ['spec.a: [{"name": "a"}, {"name": "b"}] → [{"name": "b"}, {"name": "a"}]']),
+    ("long texts that begin alike", "x" * 90 + "old", "x" * 90 + "new", [f"spec.a: …{'x' * 12}old → …{'x' * 12}new"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "shown"), [case[1:] for case in LISTS], ids=[case[0] for case in LISTS])
+def test_a_list_is_shown_by_what_differs_in_it(before: Any, after: Any, shown: list[str]) -> None:
+    live, desired = network_policy(a=before), network_policy(**({} if after is None else {"a": after}))
+    if after is None:
+        live = stored(desired)
+        live["spec"]["a"] = before
+        by_hand(live, {"f:spec": {"f:a": {}}})
+        shown = [f"{line} (by kubectl-edit)" for line in shown]
+    else:
+        live = stored(live)
+    assert [str(field) for field in one(desired, live).fields] == shown
+
+
+def test_what_is_being_deleted_is_a_change_whatever_else_it_says() -> None:
+    live = stored(quota(cpu="9"))
+    live["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"]}
+    change = one(quota(cpu="8"), live)
+    assert (change.action, change.is_leaving, change.conflicts) == (Action.CHANGE, True, ())
+    assert [str(field) for field in change.fields] == [
+        "is being deleted since 2026-01-01T00:00:00Z: waited for until it is gone, then created anew"
+    ]
+
+
 def by_hand(
     live: dict[str, Any], fields: dict[str, Any], manager: str = "kubectl-edit", operation: str = "Update"
 ) -> None:
@@ -192,7 +261,8 @@ def test_a_keyed_element_that_another_added_is_named_by_its_key() -> None:
     live["spec"]["ports"] = [{"port": 53}, {"port": 80}]
     by_hand(live, {"f:spec": {"f:ports": {key: {".": {}, "f:port": {}}}}})
     fields = one(desired, live).fields
-    assert [field.path for field in fields] == ["spec.ports"]
+    assert [str(field) for field in fields] == ['spec.ports[1]: {"port": 80} → (none) (by kubectl-edit)']
+    assert fields[0].steps == ("spec", "ports"), "what is written is the list as a whole"
 
 
 def test_another_apply_manager_is_a_conflict() -> None:

@@ -239,6 +239,12 @@ def test_a_missing_right_is_named_with_user_verb_and_resource() -> None:
     assert "'list' on 'networkpolicies.networking.k8s.io'" in str(error.resolution)
 
 
+def test_a_missing_right_to_list_names_the_kind_once() -> None:
+    message = 'User "x" cannot list resource "tenants" in API group "gcloud.gov.pk" at the cluster scope'
+    error = refusal(Answer(403, {"message": message}), "tenants.gcloud.gov.pk")
+    assert error.message == "user 'x' has no right to list tenants.gcloud.gov.pk in the whole cluster"
+
+
 def test_a_missing_right_on_a_subresource_is_named_as_rules_write_it() -> None:
     message = 'tenants is forbidden: User "x" cannot patch resource "tenants/status" in API group "gcloud.gov.pk"'
     error = refusal(Answer(403, {"message": message}), "Tenant a")

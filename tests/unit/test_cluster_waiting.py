@@ -8,7 +8,8 @@ import pytest
 from tests.unit.cluster_server import Asked, serving, status
 
 from gcloud_pk.cluster.answer import ForbiddenError
-from gcloud_pk.cluster.removal import Remains, remove_namespaces
+from gcloud_pk.cluster.kinds import NAMESPACE, ROLE_BINDING, TENANT_POLICY, ObjectKey
+from gcloud_pk.cluster.removal import Remains, finish_deletions, remove_namespaces
 from gcloud_pk.cluster.waiting import policies_in_force, quotas_counted
 from gcloud_pk.errors import PartialError, UnavailableError
 
@@ -46,7 +47,7 @@ def test_one_request_asks_for_all_namespaces_when_a_selector_is_given() -> None:
 
 def test_a_quota_that_is_never_counted_is_named() -> None:
     with serving(lambda _: (200, {"items": [quota("a")]})) as server:
-        with pytest.raises(UnavailableError, match="1 quotas are not counted") as caught:
+        with pytest.raises(UnavailableError, match="1 quota not counted") as caught:
             quotas_counted(server.api(), ["a"], timeout=0.1)
         assert str(caught.value.details[0]) == "a/q"
 
@@ -190,7 +191,7 @@ def test_a_namespace_is_deleted_and_its_guard_taken_away_last() -> None:
 
 def test_a_namespace_that_is_kept_by_others_is_reported_and_its_guard_stays() -> None:
     fake = FakeNamespace(MORE)
-    words = "1 namespaces are still being deleted: n"
+    words = "1 namespace still being deleted: n"
     with serving(fake) as server, pytest.raises(PartialError, match=words) as caught:
         remove_namespaces(server.api(), ["n"], timeout=0.5)
     assert "finalizer example.com/hold on 2 of them" in str(caught.value.details[0])
@@ -201,3 +202,91 @@ def test_a_namespace_that_is_gone_is_removed() -> None:
     with serving(lambda _: status(404, "not found")) as server:
         remove_namespaces(server.api(), ["n"], timeout=1)
         assert server.methods() == ["GET /api/v1/namespaces/n"]
+
+
+HELD_NAMESPACE = ObjectKey(NAMESPACE, "", "n")
+PARAMETERS = ObjectKey(TENANT_POLICY, "n", "tenant")
+BINDING = ObjectKey(ROLE_BINDING, "n", "b")
+
+
+class Deleted:
+    """Objects that somebody deleted; one without finalizers is gone. `namespace`: conditions, None while it stays."""
+
+    def __init__(self, finalizers: list[str], namespace: list[dict[str, str]] | None = None) -> None:
+        self.finalizers, self.namespace = finalizers, namespace
+        self.asked: list[str] = []
+
+    def __call__(self, asked: Asked) -> Any:
+        self.asked.append(asked.method)
+        leaving = {"deletionTimestamp": "T0", "uid": "u", "resourceVersion": "3"}
+        if asked.path == HELD_NAMESPACE.path:
+            if self.namespace is None:
+                return 200, {"metadata": {"name": "n", "uid": "u"}}
+            gone = not self.finalizers
+            return (
+                status(404, "gone")
+                if gone
+                else (200, {"metadata": {"name": "n", **leaving}, "status": {"conditions": self.namespace}})
+            )
+        if asked.method == "PATCH":
+            self.finalizers = asked.body[1]["value"]
+            return 200, {}
+        if not self.finalizers:
+            return status(404, "gone")
+        metadata = {"name": asked.path.rsplit("/", 1)[-1], "finalizers": self.finalizers, **leaving}
+        return 200, (
+            {"items": [{"metadata": metadata}]} if asked.path == TENANT_POLICY.path("n") else {"metadata": metadata}
+        )
+
+
+GUARD = ["gcloud.gov.pk/param-guard"]
+
+
+def test_parameters_that_were_deleted_lose_their_guard_and_go() -> None:
+    fake = Deleted(GUARD)
+    with serving(fake) as server:
+        finish_deletions(server.api(), {PARAMETERS: "u"}, timeout=5)
+    assert fake.finalizers == []
+    assert "DELETE" not in fake.asked
+
+
+def test_parameters_of_a_namespace_that_is_leaving_keep_their_guard() -> None:
+    fake = Deleted(GUARD, MORE)
+    with serving(fake) as server, pytest.raises(UnavailableError, match="TenantPolicy n/tenant"):
+        finish_deletions(server.api(), {PARAMETERS: "u"}, timeout=0.3)
+    assert fake.finalizers == GUARD
+
+
+def test_a_namespace_that_was_deleted_and_that_only_its_guard_keeps_goes_without_being_deleted_again() -> None:
+    fake = Deleted(GUARD, GUARD_ONLY)
+    with serving(fake) as server:
+        finish_deletions(server.api(), {HELD_NAMESPACE: "u"}, timeout=5)
+    assert fake.finalizers == []
+    assert "DELETE" not in fake.asked
+
+
+def test_a_namespace_that_more_than_the_guard_keeps_is_named_and_its_guard_stays() -> None:
+    fake = Deleted(GUARD, MORE)
+    with serving(fake) as server, pytest.raises(UnavailableError, match="1 object being deleted, and kept") as caught:
+        finish_deletions(server.api(), {HELD_NAMESPACE: "u"}, timeout=0.3)
+    assert "finalizer example.com/hold on 2 of them" in str(caught.value.details[0])
+    assert fake.finalizers == GUARD
+
+
+def test_what_anothers_finalizer_keeps_is_named_and_left_to_him() -> None:
+    fake = Deleted(["example.com/hold"])
+    with serving(fake) as server:
+        api = server.api()
+        with pytest.raises(UnavailableError, match="RoleBinding n/b") as caught:
+            finish_deletions(api, {BINDING: "u"}, timeout=0.2)
+        assert "being deleted since T0; kept by example.com/hold" in str(caught.value.details[0])
+        assert api.request("PATCH", "/x", body=[0, {"value": ["example.com/hold"]}]).ok
+        with pytest.raises(PartialError):
+            finish_deletions(api, {BINDING: "u"}, timeout=0.2)
+
+
+def test_a_new_object_under_the_name_of_one_that_is_gone_is_left_alone() -> None:
+    fake = Deleted(GUARD, GUARD_ONLY)
+    with serving(fake) as server:
+        finish_deletions(server.api(), {HELD_NAMESPACE: "an older one"}, timeout=1)
+    assert fake.asked == ["GET"]

@@ -49,7 +49,7 @@ BEYOND_A_SCHEMA = {
     "name-that-could-share-a-namespace", "name-that-another-begins-with", "name-of-the-platform",
     "name-under-the-platforms", "revision-as-fraction", "organisation-unknown",
     "secret-in-a-namespace-with-one-site-that-may-not", "confidential-to-the-internet", "restricted-on-a-public-cloud",
-    "site-unknown", "recovery-is-the-primary",
+    "site-unknown", "site-unknown-and-ranges-of-another-site", "recovery-is-the-primary",
     "group-of-another-tenant", "group-of-another-tenant-in-other-case", "group-in-two-roles", "quotas-over-the-budget",
     "quota-of-nothing", "quantity-too-large", "quantity-finer-than-a-thousandth", "environment-twice",
     "domain-of-another-organisation", "domain-that-only-ends-like-its-own", "domain-in-two-environments",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.unit.tenants import a_tenant
 
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.onboarding.output import remove_folder, write_folder
-from tests.unit.tenants import a_tenant
 
 
 def under(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gcloud_pk.model.quantity import Quantity
-from gcloud_pk.proof.capacity import above_limit, above_quota, missing_defaults
+from gcloud_pk.proof.capacity import above_limit, above_quota, claim_size, missing_defaults
 from gcloud_pk.proof.patch import apply
 
 POD: dict[str, Any] = {
@@ -98,3 +98,11 @@ def test_defaults_are_never_seen_where_nothing_was_shown(
     pod: dict[str, Any], limit_ranges: list[dict[str, Any]]
 ) -> None:
     assert missing_defaults(pod, limit_ranges)
+
+
+@pytest.mark.parametrize(
+    ("least", "size"), [((), "1Gi"), (("512Mi",), "512Mi"), (("512Mi", "2Gi"), "2Gi")], ids=["none", "one", "two"]
+)
+def test_a_claim_is_as_small_as_every_limit_range_lets_it_be(least: tuple[str, ...], size: str) -> None:
+    ranges = [{"spec": {"limits": [{"type": "PersistentVolumeClaim", "min": {"storage": each}}]}} for each in least]
+    assert claim_size([*ranges, limits("min", storage="9Gi")]) == size

@@ -20,7 +20,8 @@ def test_the_standard_catalogue_is_sound_and_has_every_wall() -> None:
     known = standard()
     walls = {p.expect.by for p in known.probes.values() if isinstance(p.expect, Refused)}
     assert walls == {
-        "gpk-images", "gpk-platform-objects", "gpk-role-bindings", "gpk-services",
+        "gpk-claims", "gpk-images", "gpk-ingresses", "gpk-network-policies", "gpk-placement", "gpk-platform-objects",
+        "gpk-role-bindings", "gpk-services",
         "limit-range", "pod-security", "quota", "rbac", "rbac-escalation",
     }  # fmt: skip
 

@@ -58,6 +58,14 @@ def labelled(key: str, value: str | None) -> Callable[[dict[str, Any]], Any]:
     return change
 
 
+def widened(field: str, value: object) -> Callable[[dict[str, Any]], Any]:
+    return lambda made: made["spec"].update({field: value})
+
+
+def dying(made: dict[str, Any]) -> None:
+    made["metadata"]["deletionTimestamp"] = DELETED
+
+
 def a_binding(subject: dict[str, str], role: str = "gcloud-pk:tenant-auditor") -> dict[str, Any]:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -67,6 +75,7 @@ def a_binding(subject: dict[str, str], role: str = "gcloud-pk:tenant-auditor") -
     }
 
 
+DELETED = "2026-11-22T00:00:00Z"
 ALLOW_ALL = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -78,7 +87,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 def test_a_rendered_tenant_passes_every_check() -> None:
     found = findings(live_objects())
-    assert len(found) == 10
+    assert len(found) == 11
     assert {f.verdict for f in found.values()} == {Verdict.PASS}
 
 
@@ -113,11 +122,13 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
             {"ISO-102"}, id="default deny selects some pods only",
         ),
         pytest.param(
-            changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(egress=[{}])), {"ISO-102"},
+            changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(egress=[{}])),
+            {"ISO-102", "ISO-111"},
             id="default deny allows egress",
         ),
         pytest.param(
-            changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(ingress=[{}])), {"ISO-102"},
+            changed("NetworkPolicy", "default-deny", lambda o: o["spec"].update(ingress=[{}])),
+            {"ISO-102", "ISO-111"},
             id="default deny allows ingress",
         ),
         pytest.param(without("ResourceQuota", "tenant"), {"ISO-103"}, id="the quota is gone"),
@@ -152,6 +163,16 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
             changed("TenantPolicy", "tenant", lambda o: o["spec"]["groups"].append("oidc:fbr-admins")), {"ISO-107"},
             id="a group was added to the parameters",
         ),
+        *(
+            pytest.param(
+                changed("TenantPolicy", "tenant", widened(field, value)), {"ISO-107"},
+                id=f"the parameters were widened: {field}",
+            )
+            for field, value in {
+                "domains": ["gov.pk"], "storageClasses": ["encrypted", "fast"], "egressCidrs": ["0.0.0.0/0"],
+                "ingressCidrs": ["0.0.0.0/0"], "isolation": "dedicated-nodes",
+            }.items()
+        ),
         pytest.param(
             changed("TenantPolicy", "tenant", lambda o: o["metadata"].pop("finalizers")), {"ISO-107"},
             id="the parameters have no guard",
@@ -180,6 +201,40 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
             added(a_binding({"kind": "ServiceAccount", "name": "a", "namespace": "fbr-tax"})), {"ISO-110"},
             id="a binding lets in a foreign service account",
         ),
+        pytest.param(
+            changed("NetworkPolicy", "declared-flows", lambda o: o["spec"].update(ingress=[{}])), {"ISO-111"},
+            id="the declared flows were opened",
+        ),
+        pytest.param(
+            changed("NetworkPolicy", "declared-flows", lambda o: o["spec"]["egress"][-1]["ports"][0].update(port=22)),
+            {"ISO-111"}, id="another port was declared",
+        ),
+        pytest.param(
+            changed("NetworkPolicy", "declared-flows", lambda o: o["spec"]["ingress"].pop()), {"ISO-111"},
+            id="a declared flow is gone",
+        ),
+        pytest.param(without("NetworkPolicy", "declared-flows"), {"ISO-111"}, id="the declared flows are gone"),
+        pytest.param(
+            changed("NetworkPolicy", "declared-flows", labelled(labels.MANAGED, None)), {"ISO-111"},
+            id="the declared flows are not the platform's",
+        ),
+        pytest.param(added(ALLOW_ALL), {"ISO-111"}, id="a policy beside them allows everything"),
+        pytest.param(
+            added({**ALLOW_ALL, "metadata": {"labels": {labels.MANAGED: "platform"}}}), {"ISO-111"},
+            id="a policy beside them allows everything and calls itself the platform's",
+        ),
+        *(
+            pytest.param(changed(kind, name, dying), failing, id=f"a {kind} is being deleted")
+            for kind, name, failing in (
+                ("Namespace", "moitt-eoffice", {"ISO-101"}),
+                ("NetworkPolicy", "default-deny", {"ISO-102", "ISO-111"}),
+                ("ResourceQuota", "tenant", {"ISO-103", "ISO-104", "ISO-105"}),
+                ("LimitRange", "tenant", {"ISO-106"}),
+                ("TenantPolicy", "tenant", {"ISO-107"}),
+                ("ServiceAccount", "default", {"ISO-108"}),
+                ("RoleBinding", "tenant-admins", {"ISO-109", "ISO-110"}),
+            )
+        ),
     ],
 )  # fmt: skip
 def test_exactly_the_check_that_is_for_it_fails_when(broken: Break, failing: set[str]) -> None:
@@ -188,6 +243,19 @@ def test_exactly_the_check_that_is_for_it_fails_when(broken: Break, failing: set
     found = findings(objects)
     assert {name for name, f in found.items() if f.verdict is not Verdict.PASS} == failing
     assert {found[name].verdict for name in failing} == {Verdict.FAIL}
+
+
+def test_a_wall_that_is_being_deleted_is_named() -> None:
+    objects = live_objects()
+    changed("TenantPolicy", "tenant", dying)(objects)
+    assert findings(objects)["ISO-107"].observed == f"TenantPolicy tenant is being deleted since {DELETED}"
+
+
+def test_what_a_tenant_deletes_of_its_own_is_no_wall() -> None:
+    objects = live_objects()
+    own = {"metadata": {"deletionTimestamp": DELETED}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    added({**ALLOW_ALL, **own})(objects)
+    assert {f.verdict for f in findings(objects).values()} == {Verdict.PASS}
 
 
 def test_a_binding_within_the_tenant_is_its_own_affair() -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,9 +24,10 @@ from tests.unit.proof_server import (
 from gcloud_pk.cluster.transport import Answer, Identity
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict, exit_code
-from gcloud_pk.proof.probe import Catalogue, Refused, catalogue, standard
+from gcloud_pk.proof.probe import Catalogue, Refused, catalogue, standard, unchecked
 from gcloud_pk.proof.target import Target
 from gcloud_pk.proof.verify import omitted, verify
+from gcloud_pk.proof.whoami import operator
 
 IMAGES = "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'gpk-images' with binding 'b' denied request: "
 FOREIGN = "registry.invalid/gpk/probe:1"
@@ -404,6 +406,81 @@ def test_what_quick_leaves_out_is_named() -> None:
     assert left_out == sorted(left_out)
     assert not quick & set(left_out)
     assert full - quick == set(left_out) & full
+
+
+def test_a_full_run_still_names_what_no_check_shows() -> None:
+    standing = omitted(quick=False)
+    assert standing == [each.id for each in unchecked()]
+    assert set(standing) < set(omitted())
+    assert not set(standing) & {f.id for f in verify(server().api(), target(), settle=0)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "control", "wall", "reason"),
+    [
+        ({"domains": ()}, "ISO-012", "ISO-210", "the request names no domain here"),
+        ({"storage_classes": ()}, "ISO-013", "ISO-220", "the request names no storage class"),
+    ],
+)
+def test_what_the_request_did_not_ask_for_is_not_applicable_and_neither_is_its_wall(
+    spec: dict[str, Any], control: str, wall: str, reason: str
+) -> None:
+    whole = target()
+    aim = replace(whole, environments=(replace(whole.environments[0], **spec),))
+    answers = server()
+    found = run(answers, wall, aim=aim)
+    assert (found[control].verdict, found[control].reason) == (Verdict.NOT_APPLICABLE, reason)
+    assert found[wall].verdict is Verdict.NOT_APPLICABLE
+    assert found[wall].reason == f"its control {control} does not apply: {reason}"
+    assert not [r for r in answers.sent if r.identity and r.method == "POST"]
+
+
+def test_where_every_network_is_declared_none_is_foreign() -> None:
+    whole = target()
+    open_to_all = replace(whole.environments[0], ingress_cidrs=("0.0.0.0/0", "::/0"))
+    found = run(server(), "ISO-204", "ISO-205", aim=replace(whole, environments=(open_to_all,)))
+    assert found["ISO-204"].verdict is Verdict.NOT_APPLICABLE
+    assert found["ISO-205"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("path", ["/pods", "/deployments"])
+def test_a_tenant_with_dedicated_nodes_sends_its_pods_there_and_others_do_not(path: str) -> None:
+    sent = {}
+    for isolation in ("namespace", "dedicated-nodes"):
+        answers = server()
+        run(answers, "ISO-001", "ISO-003", aim=replace(target(), isolation=isolation))
+        body = next(r.body for r in answers.sent if r.identity and r.path.endswith(path))
+        sent[isolation] = body["spec"].get("template", body)["spec"]
+    assert sent["dedicated-nodes"].pop("nodeSelector") == {"gcloud.gov.pk/tenant": "moitt"}
+    assert sent["dedicated-nodes"].pop("tolerations") == [
+        {"key": "gcloud.gov.pk/tenant", "operator": "Equal", "value": "moitt", "effect": "NoSchedule"}
+    ]
+    assert sent["dedicated-nodes"] == sent["namespace"]
+
+
+def test_a_probe_of_an_isolation_level_applies_to_tenants_of_that_level() -> None:
+    assert run(server(), "ISO-234")["ISO-234"].verdict is Verdict.NOT_APPLICABLE
+    answers = server()
+    dedicated = replace(target(), isolation="dedicated-nodes")
+    assert run(answers, "ISO-234", aim=dedicated)["ISO-234"].verdict is Verdict.FAIL
+    pods = [r.body["spec"] for r in answers.sent if r.identity and r.path.endswith("/pods")]
+    assert ["nodeSelector" in pod for pod in pods] == [True, False]
+
+
+def test_the_operator_is_whom_the_api_server_sees() -> None:
+    said = {"status": {"userInfo": {"username": "officer@ntc.gov.pk", "groups": ["gcloud:verifiers"]}}}
+    answers = server(lambda r: Answer(201, said) if "selfsubjectreviews" in r.path else None)
+    assert operator(answers.api()) == "officer@ntc.gov.pk"
+    assert [(r.method, r.params) for r in answers.sent] == [("POST", {"dryRun": "All"})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(403, {"kind": "Status", "status": "Failure"}), Answer(201, {}), Answer(201, {"status": {"userInfo": {}}})],
+    ids=["refused", "without a status", "without a name"],
+)
+def test_an_operator_whom_the_api_server_does_not_name_is_unknown(answer: Answer) -> None:
+    assert operator(server(lambda _r: answer).api()) == "unknown"
 
 
 def test_a_policy_of_a_probe_is_never_taken_from_the_tenants_own_words() -> None:

@@ -486,10 +486,189 @@ def test_a_rejection_never_undoes_a_stronger_state(submitted: Registry, state: s
     assert status(submitted) == state
 
 
-def test_offboarded_is_for_good_whatever_is_submitted(submitted: Registry, request_file: Path) -> None:
+def test_the_name_of_an_offboarded_tenant_is_never_given_again(submitted: Registry, request_file: Path) -> None:
     submitted.set_state("moitt", "offboarded", "operator", "closed down")
-    with pytest.raises(RefusedError, match="for good"):
+    with pytest.raises(RefusedError, match="name stays reserved"):
         submit_changed(submitted, request_file, 4, pods=49)
+
+
+def rival_of(request_file: Path, name: str = "rival") -> Path:
+    """Return a request of the same groups and domains under another name."""
+    text = request_file.read_text()
+    path = request_file.with_name(f"{name}.yaml")
+    path.write_text(text.replace("name: moitt\n", f"name: {name}\n").replace("pk/moitt/", f"pk/{name}/"))
+    return path
+
+
+def test_an_offboarded_tenant_releases_groups_and_domains_and_keeps_its_name(
+    submitted: Registry, request_file: Path, keys: Path
+) -> None:
+    acts.approve(submitted, submitted.entry("moitt"), keys / "alice")
+    with pytest.raises(InvalidInputError):
+        acts.submit(again(submitted), rival_of(request_file))
+    again(submitted).set_state("moitt", "offboarded", "operator", "closed down")
+    assert "its groups and domains are free" in _resolution(submitted)
+    with pytest.raises(InvalidInputError) as caught:
+        acts.submit(again(submitted), rival_of(request_file, "moitt-new"))
+    assert [p.field for p in caught.value.details] == ["metadata.name"]
+    acts.submit(again(submitted), rival_of(request_file))
+    acts.approve(again(submitted), again(submitted).entry("rival"), keys / "alice")
+    assert again(submitted).accepted("rival").name == "rival"
+    assert again(submitted).problems == ()
+
+
+def _resolution(registry: Registry) -> str:
+    with pytest.raises(RefusedError) as caught:
+        again(registry).accepted("moitt")
+    return str(caught.value.resolution)
+
+
+def test_an_offboarded_state_of_another_tenant_releases_nothing(submitted: Registry, request_file: Path) -> None:
+    submitted.set_state("moitt", "offboarded", "operator", "closed down")
+    path = submitted.path / "tenants/moitt/state.yaml"
+    path.write_text(path.read_text().replace('tenant: "moitt"', 'tenant: "nadra"'))
+    with pytest.raises(InvalidInputError):
+        acts.submit(again(submitted), rival_of(request_file))
+
+
+# --- an accepted request stands while another waits ---
+
+
+@pytest.fixture
+def standing(submitted: Registry, request_file: Path, keys: Path) -> tuple[Registry, str]:
+    """Return a registry with revision 3 accepted and revision 4 waiting, and the digest of revision 3."""
+    acts.approve(submitted, submitted.entry("moitt"), keys / "alice")
+    digest = str(again(submitted).entry("moitt").digest)
+    submit_changed(submitted, request_file, 4, pods=49)
+    return again(submitted), digest
+
+
+def _broken(registry: Registry) -> None:
+    place(registry, "request.yaml", b"\xff")
+
+
+def _missing(registry: Registry) -> None:
+    (registry.path / "tenants/moitt/request.yaml").unlink()
+
+
+def _rejected(registry: Registry) -> None:
+    acts.reject(again(registry), "moitt", "operator", "too much", None)
+
+
+WAITING: dict[str, Callable[[Registry], object]] = {
+    "pending": lambda registry: None, "rejected": _rejected, "invalid": _broken, "missing": _missing,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_what_was_accepted_stands_while_the_present_request_does_not(standing: tuple[Registry, str], case: str) -> None:
+    registry, digest = standing
+    WAITING[case](registry)
+    with pytest.raises(GcloudPkError):
+        again(registry).accepted("moitt")
+    tenant = again(registry).standing_request("moitt", digest)
+    assert (tenant.revision, tenant.digest, tenant.approvers) == (3, digest, (ALICE,))
+    assert tenant.request.spec.environments[0].quota.pods == 100
+    assert tenant.site is not None
+
+
+def test_the_present_request_stands_where_it_is_approved(submitted: Registry, sign: Sign, keys: Path) -> None:
+    place(submitted, f"approvals/{ALICE}.sig", sign(bytes_of(submitted), "alice", APPROVAL))
+    digest = str(again(submitted).entry("moitt").digest)
+    assert again(submitted).standing_request("moitt", digest).digest == digest  # not kept yet
+    again(submitted).keep("moitt")
+    assert again(submitted).standing_request("moitt", digest).digest == digest
+
+
+def test_a_waiting_request_never_stands(standing: tuple[Registry, str]) -> None:
+    registry, _ = standing
+    with pytest.raises(RefusedError, match="0 of 1 approvals"):
+        registry.standing_request("moitt", str(registry.entry("moitt").digest))
+    with pytest.raises(RefusedError, match="keeps no accepted request"):
+        registry.standing_request("moitt", "0" * 64)
+
+
+@pytest.mark.parametrize("state", ["suspended", "offboarded"])
+def test_a_closed_tenants_accepted_request_does_not_stand(standing: tuple[Registry, str], state: str) -> None:
+    registry, digest = standing
+    registry.set_state("moitt", state, "operator", "why")  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match=state):
+        again(registry).standing_request("moitt", digest)
+
+
+def test_a_state_that_cannot_be_believed_closes_what_was_accepted_too(standing: tuple[Registry, str]) -> None:
+    registry, digest = standing
+    place(registry, "state.yaml", b"state: active\nby: me\nreason: please\ntime: 2026-01-01T00:00:00Z\n")
+    with pytest.raises(RefusedError, match="does not hold"):
+        again(registry).standing_request("moitt", digest)
+
+
+def test_a_rejection_that_names_the_accepted_request_closes_it(standing: tuple[Registry, str]) -> None:
+    registry, digest = standing
+    place(
+        registry,
+        "state.yaml",
+        f"state: rejected\nby: me\nreason: no\ntime: 2026-01-01T00:00:00Z\ndigest: {digest}\n".encode(),
+    )
+    with pytest.raises(RefusedError, match="is rejected by me"):
+        again(registry).standing_request("moitt", digest)
+
+
+def test_keys_of_an_accepted_request_are_judged_at_its_acceptance_and_must_still_be_listed(
+    standing: tuple[Registry, str],
+) -> None:
+    registry, digest = standing
+    expire(registry, "20260101")
+    accepted_at = dt.datetime(2025, 12, 31, tzinfo=dt.UTC)
+    assert again(registry).standing_request("moitt", digest, accepted_at).approvers == (ALICE,)
+    with pytest.raises(RefusedError, match="no longer hold: 0 of 1") as caught:
+        again(registry).standing_request("moitt", digest)
+    assert "expired on 2026-01-01" in str(caught.value.details[0])
+    path = registry.path / "approvers"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(RefusedError, match="no longer hold"):
+        again(registry).standing_request("moitt", digest, accepted_at)
+
+
+def _other_bytes(kept: Path, data: bytes) -> None:
+    (kept / "request.yaml").write_bytes(data.replace(b"pods: 50", b"pods: 500"))
+
+
+def _without_approvals(kept: Path, _: bytes) -> None:
+    shutil.rmtree(kept / "approvals")
+
+
+def _approval_of_other_bytes(kept: Path, _: bytes) -> None:
+    (kept / "approvals" / f"{ALICE}.sig").write_bytes(b"approved, honestly")
+
+
+@pytest.mark.parametrize("tamper", [_other_bytes, _without_approvals, _approval_of_other_bytes])
+def test_history_that_was_tampered_with_does_not_stand(
+    standing: tuple[Registry, str], tamper: Callable[[Path, bytes], None]
+) -> None:
+    registry, digest = standing
+    kept = registry.path / "tenants/moitt/history" / digest
+    tamper(kept, (kept / "request.yaml").read_bytes())
+    with pytest.raises(RefusedError):
+        again(registry).standing_request("moitt", digest)
+
+
+def test_an_accepted_request_that_breaks_a_rule_of_today_does_not_stand(standing: tuple[Registry, str]) -> None:
+    registry, digest = standing
+    path = registry.path / "organisations.yaml"
+    path.write_text(path.read_text().replace("code: MOITT", "code: MOST"))
+    with pytest.raises(InvalidInputError, match="no longer valid"):
+        again(registry).standing_request("moitt", digest)
+
+
+def test_an_accepted_request_cannot_be_rejected(submitted: Registry, keys: Path) -> None:
+    acts.approve(submitted, submitted.entry("moitt"), keys / "alice")
+    with pytest.raises(RefusedError, match="was accepted already") as caught:
+        acts.reject(again(submitted), "moitt", "operator", "second thoughts", None)
+    assert "submit revision 4" in str(caught.value.resolution)
+    assert "offboard" in str(caught.value.resolution)
+    assert not (submitted.path / "tenants/moitt/state.yaml").exists()
+    assert again(submitted).accepted("moitt")
 
 
 def test_a_reason_that_cannot_be_shown_is_refused(submitted: Registry) -> None:
@@ -599,9 +778,30 @@ def test_a_registry_that_is_not_what_its_keepers_signed_is_refused_and_the_file_
     assert words in found[0]
 
 
+def make_link(path: Path, target: Path) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+def test_a_trust_file_beside_the_registry_may_be_named_from_inside(trusted: tuple[Registry, Path]) -> None:
+    registry, trust = trusted
+    assert registry.trust(registry.path / ".." / trust.name).trusted
+    assert registry.trust(make_link(trust.with_name("link"), trust)).trusted
+
+
 def outside_trust(case: str, registry: Registry, trust: Path, public: Callable[[str], str]) -> Path:
     if case == "inside the registry":
         return Path(shutil.copy(trust, registry.path / "trust"))
+    if case == "a link inside that leads out":
+        inside = registry.path / "trust"
+        inside.symlink_to(trust)
+        return inside
+    if case == "outside through a link inside":
+        (registry.path / "trust").symlink_to(trust)
+        return make_link(trust.with_name("second"), registry.path / "trust")
+    if case == "in a folder that is a link inside":
+        (registry.path / "keys").symlink_to(trust.parent)
+        return make_link(trust.with_name("alias"), registry.path) / "keys" / "trust"
     if case == "inside by a link":
         inside = registry.path / "trust"
         trust.rename(inside)
@@ -626,6 +826,9 @@ def outside_trust(case: str, registry: Registry, trust: Path, public: Callable[[
 TRUST_FILES = (
     "inside the registry",
     "inside by a link",
+    "a link inside that leads out",
+    "outside through a link inside",
+    "in a folder that is a link inside",
     "a wildcard",
     "another's key",
     "for another namespace",

@@ -114,8 +114,16 @@ def test_people_see_in_full_what_is_wrong_or_waived_and_the_rest_counted() -> No
     assert "Fine" not in text
     assert "Elsewhere" not in text
     assert text.index("Broken") < text.index("Unseen") < text.index("Excused")
-    assert "left out of this run: 1 checks (ISO-090)" in text
+    assert "\nleft out of this run: 1 checks\n" in text
     assert text.endswith("failed: 1 pass, 1 fail, 1 not-applicable, 1 not-checked, 1 waived")
+
+
+def test_who_asks_for_every_check_sees_why_one_does_not_apply_and_which_were_left_out() -> None:
+    applies_not = finding("not-applicable", 5, title="Elsewhere", reason="the request names no domain")
+    text = to_text(made(finding("pass"), applies_not, omitted=("ISO-090",)), every=True)
+    assert "ISO-005  Elsewhere\n                  reason: the request names no domain\n" in text
+    assert "ISO-001  A wall stands\n  NOT-APPLICABLE" in text
+    assert "left out of this run: 1 checks (ISO-090)" in text
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,69 @@ def test_validate_names_every_problem_of_every_file(run: Run, request_file: Path
     assert {detail["file"] for detail in error["details"]} == {str(path) for path in cases}
     assert set(error["details"][0]) == {"file", "line", "field", "message", "expected"}
     assert run("request", "validate", cases[0]) == 3
-    assert f"{cases[0]}:42:spec.environments[1].tier: cannot be 'prod'; expected production" in run.err
+    assert f"{cases[0]}:42: spec.environments[1].tier: cannot be 'prod'; expected production" in run.err
+
+
+def test_validate_reads_standard_input(run: Run, request_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, request_file.read_text())
+    assert run("request", "validate", "-") == 0
+    assert "standard input: valid (tenant moitt, revision 3)" in run.out
+    answer(monkeypatch, request_file.read_text().replace("tier: production", "tier: prod"))
+    assert run("request", "validate", "-") == 3
+    assert ": spec.environments[0].tier: cannot be 'prod'" in run.err
+
+
+ODD = {
+    "reviewed in the past": (("2999-06-30", "2020-06-30"), "spec.reviewAfter: 2020-06-30 is past already"),
+    "group with the prefix": (("[moitt-admins]", '["oidc:moitt-admins"]'), "spec.access.admins[0]: group 'oidc:moitt-"),
+    "internal and open": (("exposure: government", "exposure: internal"), "10.8.0.0/16 may reach it all the same"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_allowed_and_seldom_meant_gives_a_warning(run: Run, request_file: Path, keys: Path, case: str) -> None:
+    request_file.write_text(request_file.read_text().replace("2027-06-30", "2999-06-30"))
+    run("request", "validate", request_file)
+    assert "warning" not in run.err
+    change, words = ODD[case]
+    request_file.write_text(request_file.read_text().replace(*change))
+    assert len(run.json("request", "validate", request_file)["warnings"]) == 1
+    for arguments in (
+        ["validate", request_file],
+        ["submit", request_file],
+        ["approve", "moitt", "--key", keys / "alice"],
+    ):
+        run("request", *arguments)
+        assert "warning: " in run.err
+        assert words in run.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--reason", ""], "--reason is empty; expected a text"),
+        (["--reason", "fine\u202eenif"], "--reason holds U+202E"),
+        (["--reason", "no", "--by", ""], "--by is empty"),
+    ],
+)
+def test_a_rejection_that_cannot_be_written_names_the_option(
+    run: Run, request_file: Path, registry_folder: Path, options: list[str], words: str
+) -> None:
+    run("request", "submit", request_file)
+    assert run("request", "reject", "moitt", *options) == 2
+    assert words in run.err
+    assert not (registry_folder / "tenants/moitt/state.yaml").exists()
+
+
+def test_rejecting_a_new_revision_says_that_the_accepted_one_stands(run: Run, request_file: Path, keys: Path) -> None:
+    run("request", "submit", request_file)
+    run("request", "approve", "moitt", "--key", keys / "alice", "--yes")
+    assert run("request", "reject", "moitt", "--reason", "second thoughts") == 4
+    assert "submit revision 4" in run.err
+    request_file.write_text(request_file.read_text().replace("revision: 3", "revision: 4"))
+    run("request", "submit", request_file)
+    assert run("request", "reject", "moitt", "--reason", "not this year") == 0
+    assert "revision 3, which was accepted, stands as it did" in run.out
 
 
 def test_validate_compares_the_files_with_each_other(run: Run, request_file: Path, tmp_path: Path) -> None:
@@ -296,7 +358,40 @@ def test_init_makes_a_registry_that_is_valid_and_leaves_others_alone(
     assert run("registry", "init", folder, registry=False) == 4
     assert everything(folder) == before
     examples = paths.data("examples", "registry", "organisations.yaml")
-    assert run("registry", "init", tmp_path / "second", "--organisations", examples, registry=False) == 0
+    sites = paths.data("examples", "registry", "sites")
+    second = tmp_path / "second"
+    assert run("registry", "init", second, "--organisations", examples, "--sites", sites, registry=False) == 0
+    copied = {p.name: p.read_bytes() for p in (second / "sites").glob("*.yaml")}
+    assert copied == {p.name: p.read_bytes() for p in sites.glob("*.yaml")}
+    assert run("registry", "check", "--registry", second, registry=False) == 0
+
+
+def test_what_the_guide_says_to_type_works_as_it_is_written(
+    run: Run, tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "examples").symlink_to(paths.data("examples"))
+    for name in ("secretary", "registrar"):
+        for suffix in ("", ".pub"):
+            shutil.copy(
+                keys / ({"secretary": "alice", "registrar": "keeper"}[name] + suffix), tmp_path / (name + suffix)
+            )
+    shutil.rmtree(tmp_path / "registry")
+    monkeypatch.chdir(tmp_path)
+    typed = (root / "docs/registry.md").read_text().replace("\\\n", " ").splitlines()
+    commands = [line.partition("  # ")[0].split() for line in typed if line.startswith("gcloud-pk ")]
+    assert [words[1:3] for words in commands[:4]] == [
+        ["registry", "init"], ["cluster", "register"], ["registry", "sign"], ["registry", "check"]
+    ]  # fmt: skip
+    shutil.copy(paths.data("examples", "requests", "moitt.yaml"), tmp_path)
+    for words in commands:
+        if words[1] == "cluster":
+            assert (tmp_path / f"registry/sites/{words[3]}.yaml").exists()
+            continue  # needs a cluster
+        if words[2] in {"new", "reject"}:
+            continue  # asks; undoes
+        arguments = [*words[1:], "--yes"] if "approve" in words else words[1:]
+        assert run(*arguments, registry=False) == 0, (words, run.err)
 
 
 @pytest.mark.parametrize(
@@ -309,12 +404,27 @@ def test_init_makes_a_registry_that_is_valid_and_leaves_others_alone(
         (["--approver", "a={keys}/alice"], 3),
         (["--approver", "a={keys}/none.pub"], 3),
         (["--organisations", "{keys}/alice.pub"], 3),
+        (["--sites", "{keys}"], 3),
+        (["--sites", "{keys}/none"], 3),
     ],
 )
 def test_init_with_what_cannot_be_makes_nothing(
     run: Run, tmp_path: Path, keys: Path, options: list[str], code: int
 ) -> None:
     assert run("registry", "init", tmp_path / "new", *(o.format(keys=keys) for o in options), registry=False) == code
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_copies_no_site_that_is_not_valid(run: Run, tmp_path: Path) -> None:
+    sites = shutil.copytree(paths.data("examples", "registry", "sites"), tmp_path / "sites")
+    path = sites / "isb-1.yaml"
+    path.write_text(path.read_text().replace("operator: NTC", "operater: NTC"))
+    assert run("registry", "init", tmp_path / "new", "--sites", sites, registry=False) == 3
+    assert f"{path}:5: spec.operater: is not a field here; expected 'operator'" in run.err
+    path.unlink()
+    shutil.copy(sites / "lhe-1.yaml", sites / "khi-1.yaml")
+    assert run("registry", "init", tmp_path / "new", "--sites", sites, registry=False) == 3
+    assert "the site calls itself 'lhe-1'" in run.err
     assert not (tmp_path / "new").exists()
 
 
@@ -382,6 +492,77 @@ def test_new_asks_and_writes_a_commented_request_that_validates(
     before = target.read_bytes()
     assert run("request", "new", "-o", target, "--from", EXAMPLES[0]) == 4
     assert target.read_bytes() == before
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("kube-one", "'kube-one' is reserved for the platform"),
+        ("moitt-cloud", "could come to share a namespace"),
+        ("nadra", "the name 'nadra' is taken (by NADRA)"),
+        ("old", "was offboarded, and its name stays reserved"),
+        ("MOITT", "cannot be 'MOITT'; expected a DNS label: lower-case letters"),
+        ("m" * 31, "is 31 characters long; expected at most 30"),
+        ("mo\u202eitt", "holds U+202E RIGHT-TO-LEFT OVERRIDE"),
+    ],
+)
+def test_new_asks_again_where_the_registry_cannot_have_the_tenants_name(
+    run: Run, registry_folder: Path, request_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    others = DATA / "registries/three-tenants/tenants"
+    shutil.copytree(others / "nadra", registry_folder / "tenants/nadra")
+    run("request", "submit", request_file)
+    shutil.copytree(registry_folder / "tenants/moitt", registry_folder / "tenants/old")
+    (registry_folder / "tenants/old/state.yaml").write_text(
+        "state: offboarded\nby: me\nreason: gone\ntime: 2026-01-01T00:00:00Z\n"
+    )
+    answer(monkeypatch, f"MOITT\n{name}\nmoitt\nDirector IT\n")  # its own name is a new revision, and asks on
+    assert run("request", "new") == 2
+    assert words in run.err
+    assert run.err.count("tenant's name [moitt]") == 2
+    assert "requester's designation" in run.err
+
+
+def test_answers_that_break_a_rule_are_kept_as_a_draft_that_says_what_to_mend(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = ANSWERS.replace("eoffice.moitt.gov.pk", "eoffice.nadra.gov.pk")
+    answer(monkeypatch, wrong)
+    target = tmp_path / "new.yaml"
+    assert run("request", "new", "-o", target) == 3
+    assert f"{target} holds them" in run.err
+    text = target.read_text()
+    assert "#   spec.environments[0].domains[0]: domain 'eoffice.nadra.gov.pk' is not MOITT's; expected" in text
+    line = next(i for i, line in enumerate(text.splitlines(), 1) if "domains: " in line)
+    assert f"{target}:{line}: spec.environments[0].domains[0]: domain" in run.err
+    target.write_text(text.replace("eoffice.nadra.gov.pk]", "eoffice.moitt.gov.pk]"))
+    assert run("request", "validate", target) == 0, run.err
+    answer(monkeypatch, wrong)
+    assert run("request", "new") == 3
+    assert run.out == text.replace("new.yaml", "")
+
+
+def test_answers_are_shown_where_they_cannot_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, ANSWERS)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_fill", full)
+    assert run("request", "new", "-o", tmp_path / "new.yaml") == 5
+    assert "kind: TenantRequest" in run.out
+    assert "the disk is full" in run.err
+
+
+def test_new_names_a_folder_that_is_not_there_before_it_asks(run: Run, tmp_path: Path) -> None:
+    assert run("request", "new", "-o", tmp_path / "none" / "new.yaml") == 5
+    assert "organisation" not in run.err
 
 
 def test_new_without_a_person_says_to_give_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,8 +123,10 @@ def _forbidden(answer: Answer, subject: str) -> ForbiddenError:
     plural, slash, subresource = (lacks["resource"] or "").partition("/")
     resource = lacks["path"] or ".".join(part for part in (plural, lacks["group"]) if part) + slash + subresource
     where = f" in namespace {lacks['namespace']}" if lacks["namespace"] else " in the whole cluster"
+    named = subject in {resource, f"{resource}{where}"}
     return ForbiddenError(
-        f"user {lacks['user']!r} has no right to {lacks['verb']} {resource}{where} ({subject})",
+        f"user {lacks['user']!r} has no right to {lacks['verb']} {resource}{where}"
+        + ("" if named else f" ({subject})"),
         user=lacks["user"],
         verb=lacks["verb"],
         resource=resource,

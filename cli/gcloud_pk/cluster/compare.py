@@ -31,7 +31,7 @@ def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[Dif
         if name == "metadata":
             found += _metadata(value, live["metadata"])
         elif (there := live.get(name)) != value:
-            found += _values((name,), value, there)
+            found += unlike((name,), value, there)
     return found
 
 
@@ -49,17 +49,32 @@ def _metadata(desired: Mapping[str, Any], live: Mapping[str, Any]) -> Iterator[D
                 yield ("metadata", name), there_set or ABSENT, desired[name]
 
 
-def _values(path: Path, desired: Any, live: Any) -> Iterator[Difference]:
+def unlike(path: Path, desired: Any, live: Any) -> Iterator[Difference]:
+    """Yield what of `desired` does not stand at `path`, where `live` is."""
     if isinstance(desired, dict) and desired and isinstance(live, dict):
         for name, value in desired.items():
             there = live.get(name)
             if there != value:
-                yield from _values((*path, name), value, there)
-    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
+                yield from unlike((*path, name), value, there)
+    elif isinstance(desired, list) and isinstance(live, list) and _side_by_side(desired, live):
         for index, (value, there) in enumerate(zip(desired, live, strict=True)):
-            yield from _values((*path, index), value, there)
+            yield from unlike((*path, index), value, there)
     elif not same(desired, live):
         yield path, live, desired
+
+
+def _side_by_side(desired: list[Any], live: list[Any]) -> bool:
+    """Whether the first stands against the first, and so on; not where named elements came, went or moved."""
+    if len(desired) != len(live):
+        return False
+    wanted, there = names_in(desired), names_in(live)
+    return not wanted or not there or list(wanted) == list(there) or wanted.keys().isdisjoint(there)
+
+
+def names_in(elements: list[Any]) -> dict[str, Any] | None:
+    """Return the elements by their `name`; None where one has none or two have the same."""
+    named = {e["name"]: e for e in elements if isinstance(e, dict) and isinstance(e.get("name"), str)}
+    return named if len(named) == len(elements) else None
 
 
 def same(desired: Any, live: Any) -> bool:

@@ -73,8 +73,13 @@ class Owner:
 
 
 def owners(live: Mapping[str, Any]) -> list[Owner]:
-    """Return who owns which fields, latest first."""
-    entries = sorted(live["metadata"].get("managedFields") or (), key=lambda e: e.get("time") or "", reverse=True)
+    """Return who owns which fields of the object itself, latest first.
+
+    What was written through a subresource (`status`, `scale`, `finalize`) is not: apply of the object neither sets nor
+    removes it.
+    """
+    own = (entry for entry in live["metadata"].get("managedFields") or () if not entry.get("subresource"))
+    entries = sorted(own, key=lambda e: e.get("time") or "", reverse=True)
     return [Owner(str(e.get("manager", "")), e.get("operation") == "Apply", e.get("fieldsV1") or {}) for e in entries]
 
 

@@ -8,9 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from gcloud_pk.cluster.compare import ABSENT, differences, same
+from gcloud_pk.cluster.display import in_words, parts
 from gcloud_pk.cluster.kinds import ObjectKey, key_of
 from gcloud_pk.cluster.ownership import Owner, Path, owners, shown, value_at
 from gcloud_pk.model.labels import CONTENT_HASH, FIELD_MANAGER
+
+_DELETION: Path = ("metadata", "deletionTimestamp")
 
 
 class Action(StrEnum):
@@ -36,10 +39,13 @@ class FieldChange:
     manager: str | None = None
     applied: bool = False
     steps: Path = field(default=(), repr=False, compare=False)
+    """Where it stands, for writing; of an element of a list that is compared as a whole, the list."""
 
     def __str__(self) -> str:
+        if self.steps == _DELETION:
+            return f"is being deleted since {self.before}: waited for until it is gone, then created anew"
         owner = f" (by {self.manager})" if self.manager else ""
-        return f"{self.path}: {_brief(self.before)} → {_brief(self.after)}{owner}"
+        return f"{self.path}: {in_words(self.before, self.after)}{owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ class Change:
     def conflicts(self) -> tuple[FieldChange, ...]:
         """The fields that another Apply manager owns."""
         return tuple(change for change in self.fields if change.applied)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the live object is being deleted and something still holds it: `removal.finish_deletions` waits."""
+        return bool(self.live and self.live["metadata"].get("deletionTimestamp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,10 @@ def plan(desired: Sequence[dict[str, Any]], live: Mapping[ObjectKey, dict[str, A
 def _change(key: ObjectKey, desired: dict[str, Any], live: dict[str, Any] | None) -> Change:
     if live is None:
         return Change(Action.CREATE, key, desired)
+    if since := value_at(live, _DELETION):
+        # Whatever else differs goes with it.
+        gone = FieldChange(shown(_DELETION), since, ABSENT, steps=_DELETION)
+        return Change(Action.CHANGE, key, desired, live, (gone,))
     fields = field_changes(desired, live)
     return Change(Action.CHANGE if fields else Action.KEEP, key, desired, live, fields)
 
@@ -131,13 +146,13 @@ def field_changes(desired: dict[str, Any], live: dict[str, Any]) -> tuple[FieldC
         # The hash tells that fields left the request; once those are named it tells nothing more.
         if len(found) > 1:
             del found[hash_path]
-    return tuple(_field_change(path, *values, live, others) for path, values in found.items())
+    return tuple(change for path, values in found.items() for change in _field_change(path, *values, live, others))
 
 
 def _has_foreign(live: dict[str, Any]) -> bool:
     """Whether anybody else owns fields of the object itself; the quick answer for the many that are untouched."""
     entries = live["metadata"].get("managedFields") or ()
-    return any(entry.get("manager") != FIELD_MANAGER and entry.get("subresource") != "status" for entry in entries)
+    return any(entry.get("manager") != FIELD_MANAGER and not entry.get("subresource") for entry in entries)
 
 
 def _strange(desired: dict[str, Any], live: dict[str, Any], others: list[Owner], ours: list[Owner]) -> list[Path]:
@@ -162,18 +177,10 @@ def _given_up(desired: dict[str, Any], ours: list[Owner]) -> list[Path]:
     return [path for path in paths if value_at(desired, path) is None]
 
 
-def _field_change(path: Path, before: Any, after: Any, live: dict[str, Any], others: list[Owner]) -> FieldChange:
+def _field_change(path: Path, before: Any, after: Any, live: dict[str, Any], others: list[Owner]) -> list[FieldChange]:
     owner = next((other for other in others if other.owns(path, live)), None) if before is not None else None
-    return FieldChange(
-        shown(path), before, after, owner.manager if owner else None, bool(owner and owner.applied), path
-    )
-
-
-def _brief(value: Any) -> str:
-    """Return a value in at most 60 characters."""
-    if value is None:
-        return "(none)"
-    import json
-
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
-    return text if len(text) <= 60 else text[:57] + "…"
+    manager, applied = (owner.manager, owner.applied) if owner else (None, False)
+    return [
+        FieldChange(shown(part), there, wanted, manager, applied, path)
+        for part, there, wanted in parts(path, before, after)
+    ]

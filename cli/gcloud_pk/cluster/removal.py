@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from gcloud_pk.cluster.answer import refusal
-from gcloud_pk.cluster.kinds import NAMESPACE, TENANT_POLICY
+from gcloud_pk.cluster.kinds import NAMESPACE, TENANT_POLICY, ObjectKey
 from gcloud_pk.cluster.transport import JSON_PATCH, Api
-from gcloud_pk.errors import PartialError
+from gcloud_pk.errors import GcloudPkError, PartialError, UnavailableError
 from gcloud_pk.model.labels import FIELD_MANAGER, PARAM_GUARD
+from gcloud_pk.text import number_of
 
 OnProgress = Callable[[str, str], None]
 """Called with a namespace and what became of it: deleting, emptied, gone."""
 
 _FEW = 4
+_FOREIGN = 15.0
+"""Seconds that somebody else's finalizer is waited for."""
 # kube-controller-manager, namespaced_resources_deleter: the words of the two conditions.
 _CONTENT = re.compile(r"([a-z0-9.-]+?)\.? has (\d+) resource instances?")
 _FINALIZERS = re.compile(r"(\S+) in (\d+) resource instances?")
@@ -114,6 +117,64 @@ def remove_namespaces(
             pause = min(pause * 1.3, 1.0)
 
 
+def finish_deletions(api: Api, leaving: Mapping[ObjectKey, str], *, timeout: float = 120.0) -> None:
+    """Wait until objects that somebody else deleted are gone; nothing is deleted here.
+
+    `leaving`: the uid of each; an object of another uid under that name is a new one and left alone. A namespace that
+    only guarded parameters keep, and parameters that only their guard keeps, are let go. Raises PartialError after
+    `timeout` seconds, or UnavailableError when nothing was written through this Api, saying what keeps each; what
+    neither is a namespace nor parameters is waited for 15 s at most.
+    """
+    started = time.monotonic()
+    left = dict(leaving)
+    pause = 0.1
+    while True:
+        live = {key: found for key, uid in left.items() if (found := _still(api, key, uid)) is not None}
+        left = {key: left[key] for key in live}
+        if not left:
+            return
+        for key, found in live.items():
+            _let_go(api, key, found)
+        patience = timeout if any(key.kind in {NAMESPACE, TENANT_POLICY} for key in left) else min(timeout, _FOREIGN)
+        if time.monotonic() - started > patience or not api.pause(pause):
+            raise _kept(api, live)
+        pause = min(pause * 1.3, 1.0)
+
+
+def _still(api: Api, key: ObjectKey, uid: str) -> dict[str, Any] | None:
+    answer = api.request("GET", key.path)
+    if answer.status == 404 or (answer.ok and answer.body["metadata"].get("uid") != uid):
+        return None
+    if not answer.ok:
+        raise refusal(answer, str(key))
+    return answer.body
+
+
+def _let_go(api: Api, key: ObjectKey, live: dict[str, Any]) -> None:
+    if key.kind == NAMESPACE:
+        if Remains.of(live).only_the_guard:
+            _unguard(api, key.name)
+        return
+    only_guarded = key.kind == TENANT_POLICY and live["metadata"].get("finalizers") == [PARAM_GUARD]
+    # In a namespace that is being deleted too, the parameters stay to the end.
+    if only_guarded and not api.get(NAMESPACE.path(name=key.namespace))["metadata"].get("deletionTimestamp"):
+        _unguard(api, key.namespace)
+
+
+def _kept(api: Api, live: dict[ObjectKey, dict[str, Any]]) -> GcloudPkError:
+    details = []
+    for key, found in sorted(live.items()):
+        holding = ", ".join(found["metadata"].get("finalizers") or ())
+        why = Remains.of(found).in_words() if key.kind == NAMESPACE else f"kept by {holding or 'nothing that it names'}"
+        details.append(f"{key}: being deleted since {found['metadata'].get('deletionTimestamp')}; {why}")
+    sort = PartialError if api.persisted else UnavailableError
+    return sort(
+        f"{number_of(len(live), 'object')} being deleted, and kept: {', '.join(str(key) for key in sorted(live))}",
+        details=details,
+        resolution="remove what is named (whoever set a finalizer has to remove it), then run the same command again",
+    )
+
+
 def _delete(api: Api, name: str) -> bool:
     """Ask for the deletion; return whether the namespace is still there."""
     path = NAMESPACE.path(name=name)
@@ -176,7 +237,7 @@ def _unguard(api: Api, namespace: str) -> bool:
 
 def _stuck(live: dict[str, dict[str, Any]], timeout: float) -> PartialError:
     return PartialError(
-        f"after {timeout:.0f} s {len(live)} namespaces are still being deleted: {', '.join(sorted(live))}",
+        f"after {timeout:.0f} s {number_of(len(live), 'namespace')} still being deleted: {', '.join(sorted(live))}",
         details=[f"Namespace {name}: {Remains.of(live[name]).in_words()}" for name in sorted(live)],
         resolution="remove what is named (whoever set a finalizer has to remove it), then run the same command again",
     )

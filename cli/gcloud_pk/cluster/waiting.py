@@ -15,6 +15,7 @@ from gcloud_pk.cluster.kinds import CONFIG_MAP, RESOURCE_QUOTA
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.errors import GcloudPkError, PartialError, UnavailableError
 from gcloud_pk.model.labels import FIELD_MANAGER, SYSTEM_NAMESPACE
+from gcloud_pk.text import number_of
 
 CANARY = "gcloud-pk-canary"
 """The ConfigMap that the policy `gpk-canary` refuses, in the platform's namespace."""
@@ -41,13 +42,13 @@ def quotas_counted(
             return
         if time.monotonic() + pause > deadline:
             error = UnavailableError(
-                f"after {timeout:.0f} s {len(late)} quotas are not counted: the quota controller does not work",
+                f"after {timeout:.0f} s {number_of(len(late), 'quota')} not counted: the quota controller is idle",
                 details=late,
                 resolution="look at the controller manager's state and log, then run the command again",
             )
             raise _weighed(api, error)
         if not api.pause(pause):
-            raise UnavailableError(f"stopped while {len(late)} quotas were not counted yet", details=late)
+            raise UnavailableError(f"stopped with {number_of(len(late), 'quota')} not counted yet", details=late)
 
 
 def policies_in_force(api: Api, expected: str, timeout: float = 5.0) -> None:

@@ -152,7 +152,7 @@ def _strange_paths(change: Change) -> list[Path]:
     """Return what apply cannot remove, because somebody else owns it: the topmost things not desired."""
     paths: dict[Path, None] = {}
     for field in change.fields:
-        if field.after is None and field.manager is not None:
+        if field.manager is not None and field.steps and value_at(change.desired, field.steps) is None:
             depth = next(
                 (n for n in range(1, len(field.steps)) if value_at(change.desired, field.steps[:n]) is None),
                 len(field.steps),

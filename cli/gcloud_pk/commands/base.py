@@ -106,7 +106,8 @@ def _global_options(hidden: bool) -> list[click.Option]:
             type=click.Choice(["text", "json", "junit"]),
             envvar="GCLOUD_PK_FORMAT",
             shown=True,
-            help="Output: text for people, json one document, junit (checks only).  [default: text]",
+            help="Output: text for people, json one document, junit (checks only).  "
+            "[default: text; env: GCLOUD_PK_FORMAT]",
         ),
         option("-v", "--verbose", count=True, help="Say more."),
         option("--no-color", is_flag=True, help="No colours.  [env: NO_COLOR]"),

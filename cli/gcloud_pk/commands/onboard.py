@@ -139,6 +139,8 @@ def _apply(
     policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
     check_intact(api)
     intake = take_in(connection.registry, connection.standing, names, in_place)
+    for note in intake.notes:
+        console.warn(note)
     population = survey(api, [t.name for t in intake.tenants] if names is not None else None)
     prepared = prepare(api, intake.tenants, population=population)
     phases = {"plan": time.perf_counter() - started, "apply": 0.0}
@@ -179,9 +181,10 @@ def _apply(
             with told_when_interrupted(api, "the same command"):
                 outcomes = run.onboard(prepared)
             phases["apply"] = time.perf_counter() - began
+        digests = {tenant.name: tenant.digest for tenant in intake.tenants}
         for outcome in outcomes:
             if outcome.error is None:
-                _keep(connection, outcome.name, intake.moments.get(outcome.name), console)
+                _keep(connection, outcome.name, digests[outcome.name], intake.moments.get(outcome.name), console)
     error = summary_error(outcomes, persisted=api.persisted)
     if error is not None and not console.machine:
         show_outcomes(console, outcomes, applied=not dry_run)
@@ -201,13 +204,13 @@ def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _keep(connection: Connection, name: str, at: dt.datetime | None, console: Console) -> None:
+def _keep(connection: Connection, name: str, digest: str, at: dt.datetime | None, console: Console) -> None:
     """Keep the accepted request in the registry; a read-only checkout must not stop a repair."""
     from gcloud_pk.errors import GcloudPkError
 
     entry = connection.registry.entry(name)
-    if any(kept.digest == entry.digest for kept in entry.history):
-        return
+    if digest != entry.digest or any(kept.digest == digest for kept in entry.history):
+        return  # kept already, or it is the accepted one that goes on while another waits
     try:
         connection.registry.keep(name, at)
     except GcloudPkError as error:

@@ -30,8 +30,15 @@ def registry() -> None:
     help="Let a key approve; may be given several times.",
 )
 @click.option("--organisations", metavar="FILE", type=_FILE, help="Copy this organisations.yaml.")
+@click.option("--sites", metavar="FOLDER", type=_FILE, help="Copy the sites (NAME.yaml) of this folder.")
 @pass_invocation
-def init(invocation: Invocation, folder: Path, approvers: tuple[str, ...], organisations: Path | None) -> None:
+def init(
+    invocation: Invocation,
+    folder: Path,
+    approvers: tuple[str, ...],
+    organisations: Path | None,
+    sites: Path | None,
+) -> None:
     """Make a registry in DIR, a new or empty folder."""
     from gcloud_pk.registry.acts import initialise
 
@@ -40,8 +47,9 @@ def init(invocation: Invocation, folder: Path, approvers: tuple[str, ...], organ
         principal, equals, key = word.partition("=")
         if not equals or not key or principal in signers:
             raise WrongUsageError(f"--approver {word}: expected PRINCIPAL=PUBKEYFILE, each principal once")
-        signers[principal] = Path(key)
-    written = initialise(folder, signers, organisations)
+        # The shell leaves a ~ after = alone.
+        signers[principal] = Path(key).expanduser()
+    written = initialise(folder, signers, organisations, sites)
     console = invocation.console
     if console.machine:
         console.document({"registry": str(folder), "files": written})
@@ -49,6 +57,7 @@ def init(invocation: Invocation, folder: Path, approvers: tuple[str, ...], organ
     console.show(f"made the registry {folder}: {', '.join(written)}")
     todo = [] if organisations else [f"name the organisations in {folder}/organisations.yaml"]
     todo += [] if signers else [f"name the approvers in {folder}/approvers"]
+    todo += [] if sites else [f"write {folder}/sites/NAME.yaml for each data centre, as in examples/registry/sites/"]
     todo += [f"put it under version control, and sign it: gcloud-pk registry sign --registry {folder} --key KEY"]
     for step in todo:
         console.show(f"next: {step}")

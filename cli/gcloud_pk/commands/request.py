@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
-from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, WrongUsageError
+from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, UnavailableError, WrongUsageError
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
@@ -54,8 +54,10 @@ def new(invocation: Invocation, output: Path | None, source: Path | None, force:
     from gcloud_pk.commands.questions import ask
     from gcloud_pk.registry import files
     from gcloud_pk.registry.documents import parse
-    from gcloud_pk.registry.writing import request_yaml, same_when_read
+    from gcloud_pk.registry.writing import draft_yaml, request_yaml
 
+    if output is not None and not output.parent.is_dir():
+        raise UnavailableError(f"there is no folder {output.parent}", resolution="make it, or name another file")
     if output is not None and not force and (output.exists() or output.is_symlink()):
         raise RefusedError(f"{output} is there already", resolution="name another file, or give --force")
     opened = _open_if_there(invocation)
@@ -69,26 +71,45 @@ def new(invocation: Invocation, output: Path | None, source: Path | None, force:
                 "the answers on standard input ended too early", resolution="give --from FILE, or answer in a terminal"
             ) from None
         text = request_yaml(fields)
-        if not same_when_read(text, fields):
-            raise InvalidInputError("an answer cannot be written as YAML", resolution="avoid control characters")
+        if wrong := _wrong(text, "the request", opened):
+            text = draft_yaml(fields, wrong)
+            _write(invocation.console, text, output)
+            name = str(output or "the draft above")
+            raise InvalidInputError(
+                f"the answers make no valid request yet; {name} holds them, with what to mend",
+                details=_wrong(text, name, opened),
+                resolution=f"mend it, then: gcloud-pk request validate {output or 'FILE'}",
+            )
     else:
         document = parse(files.read(source), str(source))
         text = request_yaml(document.value) if isinstance(document.value, dict) else ""
         _valid(document.data, str(source), opened)
     model = _valid(text.encode(), str(output or "the request"), opened)
     console = invocation.console
-    if output is not None:
-        with files.locked(output.parent):
-            files.write(output, text.encode(), root=output.parent)
+    if output is not None or not console.machine:
+        _write(console, text, output)
     if console.machine:
         console.document(
             {"file": str(output) if output else None, "tenant": model.metadata.name, "request": _plain(model)}
         )
-    elif output is None:
-        click.echo(text, nl=False)
-    else:
+    elif output is not None:
         console.show(f"wrote {output}")
         console.show(f"next: look at it, then: gcloud-pk request submit {output}")
+
+
+def _write(console: Console, text: str, output: Path | None) -> None:
+    """Write to a file, or print: what somebody answered is shown rather than lost where the file cannot be written."""
+    from gcloud_pk.registry import files
+
+    if output is None:
+        click.echo(text, nl=False, err=console.machine)
+        return
+    try:
+        with files.locked(output.parent):
+            files.write(output, text.encode(), root=output.parent)
+    except UnavailableError:
+        click.echo(text, nl=False, err=console.machine)
+        raise
 
 
 def _plain(model: Any) -> Any:
@@ -100,6 +121,13 @@ def _valid(data: bytes, name: str, opened: Registry | None) -> Any:
     if wrong or reading is None or reading.model is None:
         raise InvalidInputError(f"{name} is not valid", details=wrong)
     return reading.model
+
+
+def _wrong(text: str, name: str, opened: Registry | None) -> list[Problem]:
+    try:
+        return _judge(text.encode(), name, opened)[0]
+    except InvalidInputError as error:
+        return list(error.details)
 
 
 def _judge(data: bytes, name: str, opened: Registry | None, around: Any = None) -> tuple[list[Problem], Any]:
@@ -114,12 +142,12 @@ def _judge(data: bytes, name: str, opened: Registry | None, around: Any = None) 
 
 
 @request.command()
-@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=_FILE)
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @pass_invocation
 def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
     """Name everything that is wrong with requests.
 
-    Each line reads FILE:LINE:FIELD: what is wrong; expected what.
+    Each line reads FILE:LINE: FIELD: what is wrong; expected what. FILE may be -, standard input.
 
     With a registry, they are compared with all others there; several FILEs with each other, too.
     """
@@ -136,7 +164,8 @@ def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
     readings = []
     for path in paths:
         try:
-            readings.append(load(parse(files.read(path), str(path)), TenantRequest))
+            data, name = (_standard_input(), "standard input") if str(path) == "-" else (files.read(path), str(path))
+            readings.append(load(parse(data, name), TenantRequest))
         except InvalidInputError as error:
             problems.extend(error.details)
     around = opened.surroundings if opened else Surroundings(registry=False)
@@ -156,17 +185,51 @@ def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {count} file{'s' if count > 1 else ''}",
             details=ordered(problems),
         )
+    warned = [_warn(console, opened, r.model, r.document) for r in readings if r.model]
     if console.machine:
         listed = [
             {"file": r.document.file, "tenant": r.model.metadata.name if r.model else None, "digest": r.document.digest}
             for r in readings
         ]
-        console.document({"valid": True, "registry": str(opened.path) if opened else None, "requests": listed})
+        console.document(
+            {
+                "valid": True,
+                "registry": str(opened.path) if opened else None,
+                "requests": listed,
+                "warnings": [one for each in warned for one in each],
+            }
+        )
         return
     for reading in readings:
         if reading.model:
             metadata = reading.model.metadata
             console.show(f"{reading.document.file}: valid (tenant {metadata.name}, revision {metadata.revision})")
+
+
+def _warn(console: Console, opened: Registry | None, model: Any, document: Any = None) -> list[dict[str, Any]]:
+    """Show what is allowed and seldom meant; return the shape of `warnings[]`. `document`: gives file and line."""
+    import datetime as dt
+
+    from gcloud_pk.model.advice import request_warnings
+    from gcloud_pk.model.settings import Settings
+
+    settings = opened.settings if opened else Settings()
+    found = request_warnings(model, settings, dt.datetime.now(dt.UTC).date())
+    found = [document.located(one) for one in found] if document else found
+    for one in found:
+        console.warn(str(one))
+    return [one.as_dict() for one in found]
+
+
+def _standard_input() -> bytes:
+    from gcloud_pk.errors import problem
+    from gcloud_pk.registry import files
+
+    data = sys.stdin.buffer.read(files.LIMIT + 1)
+    if len(data) > files.LIMIT:
+        found = problem("is larger than 1 MiB", file="standard input", expected="at most 1 MiB")
+        raise InvalidInputError("standard input is larger than 1 MiB", details=[found])
+    return data
 
 
 @request.command()
@@ -187,6 +250,7 @@ def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
     name = done.request.metadata.name
     need = opened.settings.approvals_for(done.request.spec.classification)
     console = invocation.console
+    warnings = _warn(console, opened, done.request)
     if console.machine:
         console.document(
             {
@@ -195,6 +259,7 @@ def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
                 "digest": done.digest,
                 "changed": done.changed,
                 "approvals": {"need": need},
+                "warnings": warnings,
             }
         )
         return
@@ -356,6 +421,8 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
             _show_changes(console, last.revision, differences(last.request, entry.request))
         elif last is None:
             console.show("no request of this tenant was accepted before")
+        if entry.request:
+            _warn(console, opened, entry.request)
         console.confirm(f"approve this as {signer.principal}?", yes=yes)
         after = acts.approve(opened, entry, key)
     if console.machine:
@@ -381,20 +448,27 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
 @click.option("--by", metavar="NAME", help="Who rejects, where no key says so.  [default: the user's name]")
 @pass_invocation
 def reject(invocation: Invocation, tenant: str, reason: str, key: Path | None, by: str | None) -> None:
-    """Reject a request, with a reason.
+    """Reject a request that waits, with a reason.
 
-    A corrected one of a higher revision may be submitted.
+    A corrected one of a higher revision may be submitted. What was accepted before stands as it did.
     """
+    from gcloud_pk.model.base import Line, Prose
     from gcloud_pk.registry import acts
+    from gcloud_pk.registry.readings import fault
 
+    for option, kind, text in (("--reason", Prose, reason), ("--by", Line, by)):
+        if text is not None and (wrong := fault(kind, text)):
+            raise WrongUsageError(f"{option} {wrong}")
     opened = _open(invocation)
     who = acts.reject(opened, tenant, by or _user(), reason, key)
-    digest = opened.entry(tenant).digest
+    entry = opened.entry(tenant)
     console = invocation.console
     if console.machine:
-        console.document({"tenant": tenant, "state": "rejected", "by": who, "reason": reason, "digest": digest})
+        console.document({"tenant": tenant, "state": "rejected", "by": who, "reason": reason, "digest": entry.digest})
         return
     console.show(f"rejected the request of tenant {tenant}: {reason}")
+    if entry.last_accepted:
+        console.show(f"revision {entry.last_accepted.revision}, which was accepted, stands as it did")
 
 
 def _user() -> str:

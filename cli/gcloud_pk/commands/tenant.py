@@ -164,7 +164,9 @@ def _prepared(invocation: Invocation, name: str) -> tuple[Api, Tenant, Prepared]
 
     registry, api = open_registry(invocation), open_api(invocation)
     standing = observe(registry, cluster_uid(api), labs=known_uids(), trust=invocation.trust)
-    intake = take_in(registry, standing, [name], tenants_in_place(api))
+    intake = take_in(registry, standing, [name], tenants_in_place(api), going_on=True)
+    for note in intake.notes:
+        invocation.console.warn(note)
     return api, intake.tenants[0], prepare(api, intake.tenants)[0]
 
 
@@ -218,12 +220,12 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
 
     Exit 6 where a check failed, 7 where something could not be checked.
     """
-    from gcloud_pk.cluster.kubeconfig import current
     from gcloud_pk.evidence.report import present, report
     from gcloud_pk.model.finding import exit_code
     from gcloud_pk.onboarding.population import tenants_in_place
     from gcloud_pk.onboarding.verification import verification
     from gcloud_pk.proof.verify import omitted
+    from gcloud_pk.proof.whoami import operator
 
     console = invocation.console
     started = dt.datetime.now(dt.UTC)
@@ -231,15 +233,17 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
     in_place = tenants_in_place(api)
     if name not in in_place:
         raise _not_in_place(name)
-    check = verification(open_verifier(invocation), open_registry(invocation), in_place, [accepted], quick=quick)
+    verifier = open_verifier(invocation)
+    who = operator(verifier)
+    check = verification(verifier, open_registry(invocation), in_place, [accepted], quick=quick)
     findings = check(accepted, prepared.retired)
     made = report(
         "tenant",
         findings,
-        operator=invocation.verify_context or current(invocation.kubeconfig) or "",
+        operator=who,
         started=started,
         finished=dt.datetime.now(dt.UTC),
-        omitted=omitted() if quick else (),
+        omitted=omitted(quick=quick),
     )
     present(console, made)
     return exit_code(findings)

@@ -26,6 +26,8 @@ UNKNOWN = "unknown"
 _WRONG = {Verdict.FAIL.value, Verdict.ERROR.value, Verdict.NOT_CHECKED.value}
 _SHOWN_IN_FULL = (Verdict.FAIL.value, Verdict.ERROR.value, Verdict.NOT_CHECKED.value, Verdict.WAIVED.value)
 
+_INDENT = " " * 18
+
 # XML 1.0, production Char: what is left after `escape` and still may not stand in a document.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -180,7 +182,7 @@ def _by_subject(report: Report) -> dict[str, list[dict[str, Any]]]:
 def to_text(report: Report, *, every: bool = False) -> str:
     """Return the report for people: subject by subject, what is wrong or waived in full, the rest counted.
 
-    With `every` the rest has a line for each check.
+    With `every` the rest has a line for each check, why what does not apply does not, and the ids of what was left out.
     """
     lines: list[str] = []
     for subject, results in _by_subject(report).items():
@@ -189,10 +191,11 @@ def to_text(report: Report, *, every: bool = False) -> str:
         for result in sorted(full, key=lambda r: _SHOWN_IN_FULL.index(r["verdict"])):
             lines += _in_full(result)
         if every:
-            lines += [_heading(r) for r in results if r["verdict"] not in _SHOWN_IN_FULL]
+            lines += [line for r in results if r["verdict"] not in _SHOWN_IN_FULL for line in _in_short(r)]
     lines.append("")
     if report["omitted"]:
-        lines.append(f"left out of this run: {len(report['omitted'])} checks ({', '.join(report['omitted'])})")
+        ids = f" ({', '.join(_line(i) for i in report['omitted'])})" if every else ""
+        lines.append(f"left out of this run: {len(report['omitted'])} checks{ids}")
     lines.append(f"{_conclusion(report)}: {_counted(report['verdicts'])}")
     return "\n".join(lines)
 
@@ -201,12 +204,17 @@ def _heading(result: Mapping[str, Any]) -> str:
     return f"  {result['verdict'].upper():<14}  {_line(result['id'])}  {_line(result['title'])}"
 
 
+def _in_short(result: Mapping[str, Any]) -> list[str]:
+    reason = [f"{_INDENT}reason: {_line(result['reason'])}"] if result["reason"] else []
+    return [_heading(result), *reason]
+
+
 def _in_full(result: Mapping[str, Any]) -> list[str]:
     lines = [_heading(result)]
     told = {name: result[name] for name in ("expected", "observed", "reason") if result[name]}
     if result["controls"]:
         told["controls"] = ", ".join(result["controls"])
-    return lines + [f"                  {name}: {_line(text)}" for name, text in told.items()]
+    return lines + [f"{_INDENT}{name}: {_line(text)}" for name, text in told.items()]
 
 
 def _line(text: object) -> str:

@@ -88,6 +88,9 @@ def _unique(values: tuple[object, ...]) -> tuple[object, ...]:
 Unique = Checked(_unique, {"uniqueItems": True})
 """Each entry of a list once."""
 
+Distinct = Checked(lambda values: values, {"uniqueItems": True})
+"""The same, said to editors only: `rules` names each second entry by its line, and the list stays to be judged."""
+
 Str = Annotated[str, BeforeValidator(_is_text)]
 """A text; numbers and booleans are not quietly made one."""
 
@@ -163,7 +166,7 @@ RegistryPrefix = Annotated[
     Str,
     Field(max_length=255),
     matches(
-        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?/([a-z0-9]+([._-][a-z0-9]+)*/)*",
+        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?/([a-z0-9]+((\.|__?|-+)[a-z0-9]+)*/)*",
         "a registry path that ends in '/', such as registry.gcloud.gov.pk/moitt/",
     ),
 ]

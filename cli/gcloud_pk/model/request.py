@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gcloud_pk.model.base import (
     API_VERSION,
+    Distinct,
     DnsLabel,
     Domain,
     Email,
@@ -21,7 +22,6 @@ from gcloud_pk.model.base import (
     Prose,
     RegistryPrefix,
     Text,
-    Unique,
 )
 from gcloud_pk.model.classification import Classification, Exposure, Isolation
 from gcloud_pk.model.quantity import Quantity
@@ -89,13 +89,13 @@ class Contacts(Model):
 class Access(Model):
     """Groups of the identity provider by role."""
 
-    admins: Annotated[tuple[Group, ...], Field(min_length=1, max_length=20), Unique] = Field(
+    admins: Annotated[tuple[Group, ...], Field(min_length=1, max_length=20), Distinct] = Field(
         description="a list of at least one group that administers the tenant's environments"
     )
-    developers: Annotated[tuple[Group, ...], Field(max_length=20), Unique] = Field(
+    developers: Annotated[tuple[Group, ...], Field(max_length=20), Distinct] = Field(
         (), description="groups that deploy workloads"
     )
-    auditors: Annotated[tuple[Group, ...], Field(max_length=20), Unique] = Field(
+    auditors: Annotated[tuple[Group, ...], Field(max_length=20), Distinct] = Field(
         (), description="groups that read everything but secrets"
     )
 
@@ -142,7 +142,7 @@ class Egress(Model):
     """One declared flow out of the cluster."""
 
     to: Cidr = Field(description="the network that is reached, such as 10.20.0.0/16")
-    ports: Annotated[tuple[Port, ...], Field(min_length=1, max_length=20), Unique] = Field(
+    ports: Annotated[tuple[Port, ...], Field(min_length=1, max_length=20), Distinct] = Field(
         description="a list of at least one {port, protocol}"
     )
     reason: Prose = Field(description="why it is needed")
@@ -156,11 +156,11 @@ class Environment(Model):
     )
     tier: Tier = Field(description="production, staging, development or sandbox")
     quota: Quota = Field(description="a mapping of cpu, memory, storage and pods")
-    domains: Annotated[tuple[Domain, ...], Field(max_length=50), Unique] = Field(
+    domains: Annotated[tuple[Domain, ...], Field(max_length=50), Distinct] = Field(
         (), description="host names it serves, under the organisation's own domains; no other tenant has them"
     )
     exposure: Exposure = Field("internal", description="internal, government or internet")
-    allow_from: Annotated[tuple[Cidr, ...], Field(max_length=50), Unique] = Field(
+    allow_from: Annotated[tuple[Cidr, ...], Field(max_length=50), Distinct] = Field(
         (), description="networks outside the cluster that may reach it"
     )
     egress: Annotated[tuple[Egress, ...], Field(max_length=50)] = Field(
@@ -196,10 +196,10 @@ class RequestSpec(Model):
     environments: Annotated[tuple[Environment, ...], Field(min_length=1, max_length=20)] = Field(
         description="a list of at least one environment: {name, tier, quota, ...}"
     )
-    registries: Annotated[tuple[RegistryPrefix, ...], Field(min_length=1, max_length=50), Unique] = Field(
+    registries: Annotated[tuple[RegistryPrefix, ...], Field(min_length=1, max_length=50), Distinct] = Field(
         description="a list of at least one registry path that images come from, such as registry.gcloud.gov.pk/moitt/"
     )
-    storage_classes: Annotated[tuple[DnsLabel, ...], Field(max_length=20), Unique] = Field(
+    storage_classes: Annotated[tuple[DnsLabel, ...], Field(max_length=20), Distinct] = Field(
         (), description="storage classes it may use"
     )
     cost_centre: Line | None = Field(None, description="who pays")

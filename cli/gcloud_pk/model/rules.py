@@ -5,7 +5,7 @@ Every rule gives its problem the field's path in the YAML, so that the caller ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -42,10 +42,10 @@ _WIDEST = {4: 8, 6: 16}
 class Surroundings:
     """What a request is judged against.
 
-    `others`: the tenants of the registry by name, offboarded ones included (a tenant never conflicts with itself).
+    `others`: the tenants of the registry by name (a tenant never conflicts with itself).
     `accepted`: last accepted requests, where they differ from `others`: what they hold is held until it is given up.
-    `names`: further tenants of which nothing but the name is known. `registry`: False where there is none around: the
-    rules that need one are left out. What all requests are compared with is indexed once.
+    `names`: further tenants that hold nothing but their name, such as those offboarded. `registry`: False where there
+    is none around: the rules that need one are left out. What all requests are compared with is indexed once.
     """
 
     organisations: Mapping[str, Organisation] = field(default_factory=dict)
@@ -163,13 +163,18 @@ def request_problems(request: TenantRequest, around: Surroundings) -> list[Probl
         _egress,
         _allow_from,
         _registries,
+        _named_twice,
     ):
         found.extend(rule(request, around))
     return found
 
 
 def _name(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
-    name = request.metadata.name
+    return name_problems(request.metadata.name, around)
+
+
+def name_problems(name: str, around: Surroundings) -> Iterator[Problem]:
+    """Yield why a tenant may not have this name beside the others; that it is one of theirs is not looked at."""
     for reserved in RESERVED_TENANTS:
         if name == reserved or name.startswith(reserved + "-"):
             yield problem(
@@ -265,7 +270,7 @@ def _groups(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
                     field=where,
                     expected="a group of this tenant only",
                 )
-            if group in seen:
+            if seen.get(group, role) != role:
                 yield problem(
                     f"group {group!r} is already among the {seen[group]}",
                     field=where,
@@ -350,9 +355,12 @@ def _cluster_ranges(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 
 def _ranges(request: TenantRequest, around: Surroundings) -> list[tuple[str, str]]:
-    """Ranges of the clusters it may come to run on: those of its sites, or of all where it names none."""
+    """Ranges of the clusters it may come to run on: those of its sites, or of all where it names none that is known."""
     placement = request.spec.site
-    names = around.sites if placement is None else [placement.primary, placement.recovery or placement.primary]
+    if placement is None or placement.primary not in around.sites:
+        names = list(around.sites)
+    else:
+        names = [placement.primary, placement.recovery or placement.primary]
     return [found for name in dict.fromkeys(names) for found in around.ranges.get(name, ())]
 
 
@@ -405,6 +413,28 @@ def _registries(request: TenantRequest, around: Surroundings) -> Iterator[Proble
                 field=f"spec.registries[{i}]",
                 expected=f"a path under {', '.join(allowed)}",
             )
+
+
+def _lists(request: TenantRequest) -> Iterator[tuple[str, Sequence[object]]]:
+    spec = request.spec
+    yield "spec.access.admins", spec.access.admins
+    yield "spec.access.developers", spec.access.developers
+    yield "spec.access.auditors", spec.access.auditors
+    for i, environment in enumerate(spec.environments):
+        where = f"spec.environments[{i}]"
+        yield f"{where}.domains", environment.domains
+        yield f"{where}.allowFrom", environment.allow_from
+        for j, egress in enumerate(environment.egress):
+            yield f"{where}.egress[{j}].ports", egress.ports
+    yield "spec.registries", spec.registries
+    yield "spec.storageClasses", spec.storage_classes
+
+
+def _named_twice(request: TenantRequest, _around: Surroundings) -> Iterator[Problem]:
+    for where, values in _lists(request):
+        for i, value in enumerate(values):
+            if value in values[:i]:
+                yield problem(f"{str(value)!r} is named twice", field=f"{where}[{i}]", expected="each entry once")
 
 
 def settings_problems(settings: Settings) -> list[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gcloud_pk.errors import GcloudPkError, RefusedError
+from gcloud_pk.errors import GcloudPkError, InvalidInputError, RefusedError
 from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.onboarding.population import accepted_at, check_no_way_back
 from gcloud_pk.onboarding.standing import Standing, home
@@ -30,29 +30,95 @@ class Skipped:
 
 @dataclass
 class Intake:
-    """Accepted tenants of this cluster, and the rest. `moments`: when the cluster had accepted a request, if it had."""
+    """Accepted tenants of this cluster, and the rest.
+
+    `moments`: when the cluster had accepted a request, if it had; `notes`: tenants that go on with the accepted request
+    while another one waits.
+    """
 
     tenants: list[Tenant] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     moments: dict[str, dt.datetime | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def _accept(
+def take_in(
     registry: Registry,
     standing: Standing | None,
-    name: str,
+    names: Sequence[str] | None,
     in_place: Mapping[str, dict[str, Any]],
-    at: dt.datetime | None,
-) -> Tenant | str:
-    """Return the accepted tenant, or why it does not belong here. Raises the registry's errors."""
-    tenant = registry.accepted(name, at=at)
+    *,
+    going_on: bool = False,
+) -> Intake:
+    """Return the tenants to onboard: those named (any obstacle raises), or all (None; obstacles are listed).
+
+    For all, and with `going_on`, a tenant whose new request waits or does not hold goes on with the one that the
+    cluster has accepted: whoever can submit must not be able to stop repairs or proofs.
+    """
+    intake = Intake()
+    present = dict(in_place)
+    wanted = sorted(registry.tenants) if names is None else list(dict.fromkeys(names))
+    intake.moments = {name: _moment(registry, name, in_place.get(name)) for name in wanted}
+    if names is None:
+        registry.verify_all({name: moment for name, moment in intake.moments.items() if moment is not None})
+    for name in wanted:
+        try:
+            tenant = _accepted(registry, name, in_place.get(name), intake, going_on=going_on or names is None)
+            placed = _placed(registry, standing, tenant)
+            if isinstance(placed, str):
+                if names is not None:
+                    here = standing.describe() if standing else registry.path
+                    raise RefusedError(
+                        f"tenant {name} does not belong here ({here}): {placed}",
+                        resolution="choose the cluster of its site with --kubeconfig or --context",
+                    )
+                intake.skipped.append(Skipped(name, placed))
+                continue
+            check_no_way_back(placed, in_place.get(name))
+            _check_shared(placed, present)
+        except GcloudPkError as error:
+            if names is not None:
+                raise
+            status = registry.status(registry.entry(name))
+            waits = status in {"pending", "rejected", "suspended", "offboarded"}
+            intake.skipped.append(Skipped(name, status if waits else error.message, None if waits else error))
+            continue
+        present.setdefault(name, {"spec": {"isolation": placed.request.spec.isolation}})
+        intake.tenants.append(placed)
+    if names is None:
+        unknown = sorted(set(in_place) - set(registry.tenants))
+        intake.skipped += [Skipped(name, "on the cluster, not in the registry; left alone") for name in unknown]
+    return intake
+
+
+def _accepted(
+    registry: Registry, name: str, parent: Mapping[str, Any] | None, intake: Intake, *, going_on: bool
+) -> Tenant:
+    """Return the tenant of the present request, else, where it may go on, of the one that the cluster accepted."""
+    try:
+        return registry.accepted(name, at=intake.moments[name])
+    except (RefusedError, InvalidInputError) as error:
+        digest = ((parent or {}).get("spec") or {}).get("requestDigest")
+        if not going_on or not digest:
+            raise
+        moment = accepted_at(parent, digest)
+        at = dt.datetime.fromisoformat(moment) if moment else None
+        try:
+            tenant = registry.standing_request(name, digest, at)
+        except GcloudPkError:
+            raise error from None
+        intake.moments[name] = at
+        intake.notes.append(
+            f"tenant {name} goes on with its accepted revision {tenant.revision}; the present request does not count: "
+            f"{error.message}"
+        )
+        return tenant
+
+
+def _placed(registry: Registry, standing: Standing | None, tenant: Tenant) -> Tenant | str:
+    """Return the tenant with its site and cluster, or why it does not belong on this one."""
     place = home(tenant.request, registry, standing)
-    if isinstance(place, str):
-        return place
-    tenant = replace(tenant, site=place[0], cluster=place[1])
-    check_no_way_back(tenant, in_place.get(name))
-    _check_shared(tenant, in_place)
-    return tenant
+    return place if isinstance(place, str) else replace(tenant, site=place[0], cluster=place[1])
 
 
 def _moment(registry: Registry, name: str, parent: Mapping[str, Any] | None) -> dt.datetime | None:
@@ -61,50 +127,14 @@ def _moment(registry: Registry, name: str, parent: Mapping[str, Any] | None) -> 
     return dt.datetime.fromisoformat(moment) if moment else None
 
 
-def _check_shared(tenant: Tenant, in_place: Mapping[str, dict[str, Any]]) -> None:
-    """Refuse to share a cluster that is one tenant's own."""
-    others = sorted(name for name in in_place if name != tenant.name)
+def _check_shared(tenant: Tenant, present: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to share a cluster that is one tenant's own. `present`: those in place and those that come before."""
+    others = sorted(name for name in present if name != tenant.name)
     if tenant.request.spec.isolation == "dedicated-cluster" and others:
         raise RefusedError(
             f"tenant {tenant.name} asks for a cluster of its own, and this one holds {', '.join(others[:5])}",
             resolution="give the tenant's site a cluster that holds no other tenant",
         )
-    alone = [name for name in others if in_place[name].get("spec", {}).get("isolation") == "dedicated-cluster"]
+    alone = [name for name in others if present[name].get("spec", {}).get("isolation") == "dedicated-cluster"]
     if alone:
         raise RefusedError(f"this cluster is dedicated to tenant {alone[0]}; {tenant.name} may not share it")
-
-
-def take_in(
-    registry: Registry, standing: Standing | None, names: Sequence[str] | None, in_place: Mapping[str, dict[str, Any]]
-) -> Intake:
-    """Return the tenants to onboard: those named (any obstacle raises), or all (None; obstacles are listed)."""
-    intake = Intake()
-    if names is not None:
-        for name in dict.fromkeys(names):
-            intake.moments[name] = _moment(registry, name, in_place.get(name))
-            accepted = _accept(registry, standing, name, in_place, intake.moments[name])
-            if isinstance(accepted, str):
-                here = standing.describe() if standing else registry.path
-                raise RefusedError(
-                    f"tenant {name} does not belong here ({here}): {accepted}",
-                    resolution="choose the cluster of its site with --kubeconfig or --context",
-                )
-            intake.tenants.append(accepted)
-        return intake
-    intake.moments = {name: _moment(registry, name, in_place.get(name)) for name in registry.tenants}
-    registry.verify_all({name: moment for name, moment in intake.moments.items() if moment is not None})
-    for name in sorted(registry.tenants):
-        try:
-            accepted = _accept(registry, standing, name, in_place, intake.moments[name])
-        except GcloudPkError as error:
-            status = registry.status(registry.entry(name))
-            waits = status in {"pending", "rejected", "suspended", "offboarded"}
-            intake.skipped.append(Skipped(name, status if waits else error.message, None if waits else error))
-            continue
-        if isinstance(accepted, str):
-            intake.skipped.append(Skipped(name, accepted))
-        else:
-            intake.tenants.append(accepted)
-    unknown = sorted(set(in_place) - set(registry.tenants))
-    intake.skipped += [Skipped(name, "on the cluster, not in the registry; left alone") for name in unknown]
-    return intake

@@ -6,10 +6,11 @@ import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gcloud_pk import __version__
+from gcloud_pk.cluster.answer import Answer
 from gcloud_pk.cluster.apply import Conveyor, OnDone
 from gcloud_pk.cluster.kinds import (
     NAMESPACE,
@@ -22,7 +23,8 @@ from gcloud_pk.cluster.kinds import (
     key_of,
 )
 from gcloud_pk.cluster.lease import Lease
-from gcloud_pk.cluster.plan import Plan, plan
+from gcloud_pk.cluster.plan import Action, Change, Plan, plan
+from gcloud_pk.cluster.removal import Remains, finish_deletions
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.cluster.waiting import quotas_counted
 from gcloud_pk.cluster.write import write_status
@@ -104,14 +106,18 @@ def prepare(api: Api, tenants: Sequence[Tenant], *, population: Population | Non
 def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
     started = time.perf_counter()
     live = dict(population.of(tenant.name))
-    for key, value in live.items():
-        if key.kind == NAMESPACE and value["metadata"].get("deletionTimestamp"):
-            raise UnavailableError(
-                f"namespace {key.name} of tenant {tenant.name} is being deleted",
-                resolution="wait until it is gone (gcloud-pk tenant show), then run again",
-            )
     asked = {environment.name for environment in tenant.request.spec.environments}
     retired = tuple(sorted(set(population.environments(tenant.name)) - asked))
+    leaving = {key.name for key, value in live.items() if key.kind == NAMESPACE and _is_leaving(value)}
+    for name in retired:
+        if (namespace := population.environments(tenant.name)[name]) in leaving:
+            raise UnavailableError(
+                f"namespace {namespace} of the retired environment {name!r} of tenant {tenant.name} is being deleted",
+                details=[f"Namespace {namespace}: {Remains.of(live[ObjectKey(NAMESPACE, '', namespace)]).in_words()}"],
+                resolution=f"gcloud-pk tenant offboard {tenant.name} --environment {name} brings that to its end",
+            )
+    # What such a namespace still holds goes with it, and is created anew after it.
+    live = {key: value for key, value in live.items() if key.namespace not in leaving}
     for name in retired:
         live.update(_opened_by_tenant(api, population.environments(tenant.name)[name]))
     desired = render(tenant, retired)
@@ -119,7 +125,19 @@ def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
     compared: Live = {key: value for key, value in live.items() if key.kind not in _NEVER_PRUNED or key in wanted}
     made = plan(desired, compared)
     status = _status(tenant, retired, population.parent(tenant.name))
-    return Prepared(tenant, retired, made, stage(made.changes), status, time.perf_counter() - started)
+    stages = stage([_anew(change) for change in made.changes])
+    return Prepared(tenant, retired, made, stages, status, time.perf_counter() - started)
+
+
+def _is_leaving(live: Mapping[str, Any]) -> bool:
+    return bool(live["metadata"].get("deletionTimestamp"))
+
+
+def _anew(change: Change) -> Change:
+    """Return the creation of what is being deleted and is wanted: `_apply` waits until it is gone."""
+    if change.is_leaving and change.desired is not None:
+        return replace(change, action=Action.CREATE, live=None, fields=())
+    return change
 
 
 def _opened_by_tenant(api: Api, namespace: str) -> Live:
@@ -232,7 +250,10 @@ class Run:
                 prepared = prepare(self.api, [tenant])[0]
                 outcome.changes = prepared.plan.counts()
             stages = prepared.stages
-            conveyor.run(stages.before_access(), self.on_done, check=lease.check)
+            leaving = {c.key: c.live["metadata"]["uid"] for c in prepared.plan.changes if c.live and c.is_leaving}
+            if leaving:
+                finish_deletions(self.api, leaving)
+            conveyor.run(stages.before_access(), self._marking(prepared), check=lease.check)
             quotas = {change.key.namespace for change in stages.writes() if change.key.kind == RESOURCE_QUOTA}
             if quotas:
                 quotas_counted(self.api, sorted(quotas), timeout=QUOTA_PATIENCE)
@@ -240,6 +261,19 @@ class Run:
             if prepared.status is not None:
                 lease.check()
                 write_status(self.api, status_manifest(tenant.name, prepared.status))
+
+    def _marking(self, prepared: Prepared) -> OnDone:
+        """Return what says `Applying` once the Tenant itself is written: a run that is killed shows from then on."""
+        status = prepared.status
+
+        def done(change: Change, answer: Answer) -> None:
+            if change.key.kind == TENANT and status is not None:
+                applying = status.model_copy(update={"phase": "Applying"})
+                write_status(self.api, status_manifest(prepared.tenant.name, applying))
+            if self.on_done is not None:
+                self.on_done(change, answer)
+
+        return done
 
 
 def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkError | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.model.finding import Finding
+from gcloud_pk.model.request import Environment
 from gcloud_pk.model.tenant import Tenant
-from gcloud_pk.onboarding.run import Verify
 from gcloud_pk.proof.target import Target, TargetEnvironment
 from gcloud_pk.proof.verify import verify
 from gcloud_pk.registry.folder import Registry
+from gcloud_pk.render.network import declared_flows
+
+if TYPE_CHECKING:
+    from gcloud_pk.onboarding.run import Verify
 
 _TRIED = 4
 """Namespaces of the neighbour that are tried: as many as a ministry usually has."""
@@ -34,10 +38,7 @@ def target(
     return Target(
         tenant=tenant.name,
         environments=(
-            *(
-                TargetEnvironment(e.name, tenant.namespace(e), tuple(sorted(spec.registries)))
-                for e in spec.environments
-            ),
+            *(environment(tenant, e) for e in spec.environments),
             *(TargetEnvironment(name, tenant.request.namespace(name), retired=True) for name in retired),
         ),
         admins=tenant.bound(spec.access.admins),
@@ -45,6 +46,22 @@ def target(
         auditors=tenant.bound(spec.access.auditors),
         other_namespaces=tuple(sorted(namespaces[other]))[:_TRIED] if other else (),
         other_groups=tenant.bound(other_groups),
+        isolation=spec.isolation,
+    )
+
+
+def environment(tenant: Tenant, asked: Environment) -> TargetEnvironment:
+    """Return what the request allows in one environment in use."""
+    spec = tenant.request.spec
+    return TargetEnvironment(
+        asked.name,
+        tenant.namespace(asked),
+        registries=tuple(sorted(spec.registries)),
+        domains=tuple(sorted(asked.domains)),
+        storage_classes=tuple(sorted(spec.storage_classes)),
+        egress_cidrs=tuple(sorted({flow.to for flow in asked.egress})),
+        ingress_cidrs=tuple(sorted(asked.allow_from)),
+        flows=declared_flows(tenant, asked)["spec"],
     )
 
 

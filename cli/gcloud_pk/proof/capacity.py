@@ -85,6 +85,17 @@ def above_limit(limit_ranges: Iterable[Mapping[str, Any]]) -> TooLarge | None:
     return None
 
 
+def claim_size(limit_ranges: Iterable[Mapping[str, Any]]) -> str:
+    """Return a storage request that the limit range lets pass: its minimum, 1Gi where it has none."""
+    sizes = [
+        item["min"]["storage"]
+        for limit_range in limit_ranges
+        for item in limit_range.get("spec", {}).get("limits", [])
+        if item.get("type") == "PersistentVolumeClaim" and "storage" in item.get("min", {})
+    ]
+    return max(sizes, key=Quantity.parse, default="1Gi")
+
+
 def missing_defaults(pod: Mapping[str, Any], limit_ranges: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return in words which defaults of the limit range the pod's containers were not given; empty: all were."""
     limit_ranges = list(limit_ranges)

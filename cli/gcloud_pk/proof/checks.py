@@ -1,18 +1,19 @@
 """Object checks: what no request can show, read from the live objects of a namespace. Pure.
 
 What is looked for is the object set of a tenant (render), written down a second time on purpose: a check that
-asked the renderer could not find the renderer wrong.
+asked the renderer could not find the renderer wrong. Only the declared flows are the caller's (`Target`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.quantity import Quantity
+from gcloud_pk.proof import flows
 from gcloud_pk.proof.capacity import container_limits, hard_limits
 from gcloud_pk.proof.refusal import missing_right
 from gcloud_pk.proof.surroundings import Surroundings, label, scoped
@@ -92,6 +93,11 @@ def _no_allowance(around: Surroundings, _target: Target, _environment: TargetEnv
     ]
 
 
+def _flows(around: Surroundings, target: Target, environment: TargetEnvironment) -> Problems:
+    own = {e.namespace for e in target.environments}
+    return flows.problems(around.all("networkpolicies"), own, environment)
+
+
 def _quota_keys(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
     hard = hard_limits(around.platform("resourcequotas"))
     wanted = (*_COMPUTE, "requests.storage", *_COUNTS)
@@ -151,15 +157,19 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
     if policy is None:
         return [f"there is no TenantPolicy {labels.TENANT_POLICY_NAME}: nothing that it governs is admitted"]
     spec = policy.get("spec", {})
-    wanted: dict[str, object] = {"tenant": target.tenant, "environment": environment.name}
-    if environment.retired:
-        wanted |= {"groups": [], "registries": []}
-    else:
-        wanted |= {
-            "groups": list(target.groups),
-            "registries": sorted(environment.registries),
-            "namespaces": sorted(e.namespace for e in target.active),
-        }
+    wanted: dict[str, object] = {
+        "tenant": target.tenant,
+        "environment": environment.name,
+        "isolation": target.isolation,
+        "groups": [] if environment.retired else list(target.groups),
+        "registries": sorted(environment.registries),
+        "domains": sorted(environment.domains),
+        "storageClasses": sorted(environment.storage_classes),
+        "egressCidrs": sorted(environment.egress_cidrs),
+        "ingressCidrs": sorted(environment.ingress_cidrs),
+    }
+    if not environment.retired:
+        wanted["namespaces"] = sorted(e.namespace for e in target.active)
     found = [
         f"TenantPolicy spec.{field} is {_sorted(spec.get(field))}, not {value}"
         for field, value in wanted.items()
@@ -241,6 +251,9 @@ ACTIVE = (
           "rolebindings", _platform_bindings),
     Check("ISO-110", "No RoleBinding lets in anybody but the tenant", ("GPK-ACC-001",),
           "the tenant's groups and own service accounts, in tenant roles", "rolebindings", _bindings),
+    Check("ISO-111", "All network policies together allow what the request implies, and no more",
+          ("GPK-NET-001", "GPK-NET-002"), "the declared flows; else peers in the tenant or in declared networks",
+          "networkpolicies", _flows),
 )  # fmt: skip
 """Checks of an environment in use."""
 
@@ -270,6 +283,15 @@ def run(around: Surroundings, target: Target, environment: TargetEnvironment, su
     ]
 
 
+def _dying(around: Surroundings, kind: str) -> Problems:
+    """Name the walls that are being deleted: a finalizer holds them up, and nobody knows for how long."""
+    return [
+        f"{o.get('kind') or kind} {o['metadata']['name']} is being deleted since {o['metadata']['deletionTimestamp']}"
+        for o in around.walls(kind)
+        if o["metadata"].get("deletionTimestamp")
+    ]
+
+
 def _finding(
     check: Check, around: Surroundings, target: Target, environment: TargetEnvironment, subject: str
 ) -> Finding:
@@ -277,9 +299,9 @@ def _finding(
     verdict, reason = Verdict.PASS, None
     if answer.ok:
         try:
-            problems: Iterable[str] = check.problems(around, target, environment)
+            problems = [*check.problems(around, target, environment), *_dying(around, check.reads)]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            verdict, problems, reason = Verdict.ERROR, (), f"an object is not of the known shape: {error!r}"
+            verdict, problems, reason = Verdict.ERROR, [], f"an object is not of the known shape: {error!r}"
         observed = "; ".join(problems) or ("as expected" if reason is None else "not understood")
         if problems:
             verdict, reason = Verdict.FAIL, "the live objects are not as they must be"

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, model_vali
 
 from gcloud_pk import paths
 from gcloud_pk.model.base import Line, Model
+from gcloud_pk.model.classification import Isolation
 from gcloud_pk.proof.call import Resource, Verb
 from gcloud_pk.proof.patch import Edit
 from gcloud_pk.proof.refusal import RBAC, WALLS
@@ -70,7 +71,8 @@ class Probe(_ProbeModel):
     """One request that must be admitted, or refused by one wall.
 
     `object` names the control object, `edits` what is broken in it, `body` stands for itself (patches). `control` is
-    the probe that must have been admitted in the same run. `shows` is what an admitted answer must show.
+    the probe that must have been admitted in the same run. `shows` is what an admitted answer must show. `isolation`:
+    the levels that it applies to; empty means all.
     """
 
     id: ProbeId
@@ -86,6 +88,7 @@ class Probe(_ProbeModel):
     expect: Admitted | Refused
     shows: Literal["limit-range-defaults"] | None = None
     control: ProbeId | None = None
+    isolation: tuple[Isolation, ...] = ()
     quick: bool = False
 
 
@@ -107,6 +110,14 @@ class Review(_ProbeModel):
     each_group: bool = False
     environments: Literal["active", "retired", "all"] = "active"
     quick: bool = False
+
+
+class Unchecked(Model):
+    """What no check of this version shows, and what shows it instead."""
+
+    id: ProbeId
+    title: Line
+    instead: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +179,19 @@ def standard() -> Catalogue:
     probes: list[Any] = []
     reviews: list[Any] = []
     for file in sorted(folder.glob("*.yaml")):
-        if file.name != "objects.yaml":
+        if file.name not in {"objects.yaml", "unchecked.yaml"}:
             document = _read(file)
             probes += document.get("probes", [])
             reviews += document.get("reviews", [])
     return catalogue(probes, reviews, _read(folder / "objects.yaml"))
+
+
+@cache
+def unchecked() -> tuple[Unchecked, ...]:
+    """Return what this version does not check, by id: every report names it as omitted."""
+    documents = _read(paths.package("proof", "probes", "unchecked.yaml"))
+    found = TypeAdapter(tuple[Unchecked, ...]).validate_python(tuple(documents["unchecked"]))
+    return tuple(sorted(found, key=lambda each: each.id))
 
 
 def needed_rights(known: Catalogue) -> frozenset[tuple[str, str, str]]:

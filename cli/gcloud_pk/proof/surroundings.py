@@ -20,6 +20,7 @@ KINDS = {
     "serviceaccounts": Resource.parse("v1/serviceaccounts"),
     "tenantpolicies": Resource.parse(f"{labels.GROUP}/v1alpha1/tenantpolicies"),
 }
+FIXED_NAMES = {"serviceaccounts": "default", "tenantpolicies": labels.TENANT_POLICY_NAME}
 NAMESPACES = Resource.parse("v1/namespaces")
 
 
@@ -45,6 +46,14 @@ class Surroundings:
         """Return the platform's own objects of a kind, by name."""
         return tuple(o for o in self.all(kind) if label(o, labels.MANAGED) == labels.MANAGED_BY_PLATFORM)
 
+    def walls(self, kind: str) -> tuple[Object, ...]:
+        """Return what keeps the tenant in by being there: the platform's objects, and those of a fixed name."""
+        if kind == "namespaces":
+            return (self.itself,) if self.itself else ()
+        fixed = FIXED_NAMES.get(kind)
+        platform = {str(o["metadata"]["name"]) for o in self.platform(kind)}
+        return tuple(o for o in self.all(kind) if o["metadata"]["name"] in {*platform, fixed})
+
     @property
     def itself(self) -> Object:
         """The Namespace object; empty where it could not be read."""
@@ -60,7 +69,6 @@ class Surroundings:
         """Return variable → name of the platform's objects that probes aim at; what is not there has no entry."""
         found = {
             "quota": _first(o for o in self.platform("resourcequotas") if not scoped(o)),
-            "priority_quota": _first(o for o in self.platform("resourcequotas") if scoped(o)),
             "limits": _first(self.platform("limitranges")),
             "default_deny": _first(self.default_denies),
             "platform_binding": _first(self.platform("rolebindings")),

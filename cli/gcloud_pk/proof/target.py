@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from gcloud_pk.cluster.transport import Identity
 from gcloud_pk.model import labels
@@ -18,12 +19,20 @@ PLATFORM_NAMESPACES = ("default", "kube-system", labels.SYSTEM_NAMESPACE)
 
 @dataclass(frozen=True, slots=True)
 class TargetEnvironment:
-    """One environment: its namespace and the registries that its TenantPolicy names."""
+    """One environment: its namespace, and what the request allows there, as its TenantPolicy must name it.
+
+    `flows`: the spec of the platform's network policy that allows, as the request implies it; empty: nothing is.
+    """
 
     name: str
     namespace: str
     registries: tuple[str, ...] = ()
     retired: bool = False
+    domains: tuple[str, ...] = ()
+    storage_classes: tuple[str, ...] = ()
+    egress_cidrs: tuple[str, ...] = ()
+    ingress_cidrs: tuple[str, ...] = ()
+    flows: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Target:
     auditors: tuple[str, ...] = ()
     other_namespaces: tuple[str, ...] = ()
     other_groups: tuple[str, ...] = ()
+    isolation: str = "namespace"
 
     @property
     def active(self) -> tuple[TargetEnvironment, ...]:

@@ -13,14 +13,15 @@ from typing import Any
 from gcloud_pk.cluster.transport import Answer, Api, Identity
 from gcloud_pk.errors import GcloudPkError
 from gcloud_pk.model.finding import Finding, Verdict
-from gcloud_pk.proof import capacity
+from gcloud_pk.proof import capacity, flows
 from gcloud_pk.proof.call import Call
 from gcloud_pk.proof.judgement import Judgement, expectation, judge
 from gcloud_pk.proof.patch import apply
+from gcloud_pk.proof.placement import placed
 from gcloud_pk.proof.probe import Admitted, Probe, Refused
 from gcloud_pk.proof.refusal import RBAC, UNSETTLED, refusal
 from gcloud_pk.proof.surroundings import Surroundings
-from gcloud_pk.proof.target import Target
+from gcloud_pk.proof.target import Target, TargetEnvironment
 
 _SEVERITY = (
     Verdict.FAIL,
@@ -32,8 +33,24 @@ _SEVERITY = (
 )
 
 
+_NOT_ASKED_FOR = {
+    "domain": "the request names no domain here",
+    "storage_class": "the request names no storage class",
+    "foreign_egress": "the request declares every network as one to reach",
+    "foreign_ingress": "the request declares every network as one to be reached from",
+}
+"""Variables that a request need not give; of all others, absence is a gap in what is live."""
+
+
 class NotToBeTriedError(Exception):
-    """What the probe needs is not there, so nothing was sent; the message says what."""
+    """What the probe needs is not there, so nothing was sent; the message says what.
+
+    `verdict`: not-checked; not-applicable where the request itself leaves nothing to try.
+    """
+
+    def __init__(self, message: str, verdict: Verdict = Verdict.NOT_CHECKED) -> None:
+        super().__init__(message)
+        self.verdict = verdict
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class Trial:
     there: tuple[str | None, ...]
     identity: Identity
     variables: Mapping[str, str]
+    isolation: str = "namespace"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -70,14 +88,24 @@ class Sent:
     judgement: Judgement
 
 
-def variables(target: Target, namespace: str, environment: str, registries: tuple[str, ...]) -> dict[str, str]:
+def variables(target: Target, environment: TargetEnvironment, around: Surroundings) -> dict[str, str]:
     """Return what `${…}` in probes stands for. `lookalike` is a path beside the tenant's own, one character off."""
-    found = {"tenant": target.tenant, "environment": environment, "namespace": namespace}
-    if registries:
-        found |= {"registry": registries[0], "lookalike": registries[0].removesuffix("/") + "-lookalike/"}
-    if target.admins:
-        found["group"] = min(target.admins)
-    return found
+    found: dict[str, str | None] = {
+        "tenant": target.tenant,
+        "environment": environment.name,
+        "namespace": environment.namespace,
+        "group": min(target.admins, default=None),
+        "domain": min(environment.domains, default=None),
+        "storage_class": min(environment.storage_classes, default=None),
+        "claim_size": capacity.claim_size(around.all("limitranges")),
+        "foreign_egress": flows.undeclared(environment.egress_cidrs),
+        "foreign_ingress": flows.undeclared(environment.ingress_cidrs),
+        **around.names(),
+    }
+    if environment.registries:
+        first = environment.registries[0]
+        found |= {"registry": first, "lookalike": first.removesuffix("/") + "-lookalike/"}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def prepare(trial: Trial, objects: Mapping[str, dict[str, Any]]) -> list[Ready]:
@@ -87,6 +115,8 @@ def prepare(trial: Trial, objects: Mapping[str, dict[str, Any]]) -> list[Ready]:
     for there in trial.there:
         known = {**trial.variables, **({"there": there} if there else {})}
         body = _substituted(objects[probe.object] if probe.object else probe.body, known)
+        if probe.object:
+            body = placed(body, known["tenant"], trial.isolation)
         if probe.derived:
             too_large = _derived(probe, body, trial.around)
             body, known = apply(body, too_large.edits), {**known, "exceeded": too_large.resource}
@@ -121,7 +151,10 @@ def _substituted(value: Any, known: Mapping[str, str]) -> Any:
         try:
             return Template(value).substitute(known)
         except KeyError as error:
-            raise NotToBeTriedError(f"there is no {error.args[0].replace('_', ' ')} to try it with") from None
+            name = str(error.args[0])
+            if name in _NOT_ASKED_FOR:
+                raise NotToBeTriedError(_NOT_ASKED_FOR[name], Verdict.NOT_APPLICABLE) from None
+            raise NotToBeTriedError(f"there is no {name.replace('_', ' ')} to try it with") from None
     if isinstance(value, dict):
         return {key: _substituted(item, known) for key, item in value.items()}
     if isinstance(value, list):

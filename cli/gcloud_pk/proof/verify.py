@@ -14,7 +14,7 @@ from typing import TypeVar
 from gcloud_pk.cluster.transport import Api, Identity
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.proof import checks, review
-from gcloud_pk.proof.probe import Catalogue, Probe, Review, Where, standard
+from gcloud_pk.proof.probe import Catalogue, Probe, Review, Where, standard, unchecked
 from gcloud_pk.proof.refusal import IMPERSONATION, missing_right, refusal
 from gcloud_pk.proof.surroundings import NAMESPACES, Surroundings, read
 from gcloud_pk.proof.target import PLATFORM_NAMESPACES, Target, TargetEnvironment
@@ -52,11 +52,12 @@ def verify(
         return sorted(run.findings(), key=lambda f: (f.subject, f.id))
 
 
-def omitted(*, known: Catalogue | None = None) -> list[str]:
-    """Return the ids that `quick` leaves out, sorted."""
+def omitted(*, quick: bool = True, known: Catalogue | None = None) -> list[str]:
+    """Return the ids that a run leaves out, sorted: what no check of this version shows, and what `quick` skips."""
     known = known or standard()
     everything: dict[str, Probe | Review] = {**known.probes, **known.reviews}
-    return sorted(name for name, item in everything.items() if not item.quick)
+    skipped = [name for name, item in everything.items() if quick and not item.quick]
+    return sorted([*skipped, *(each.id for each in unchecked())])
 
 
 @dataclass
@@ -67,7 +68,8 @@ class _Run:
     quick: bool
     settle: float
     pool: Executor
-    admitted: set[tuple[str, str]] = field(default_factory=set)
+    controls: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    """Findings of controls by probe and namespace: a wall is believed only beside one that passed."""
     acting: dict[Identity, Api] = field(default_factory=dict)
     there: frozenset[str] = frozenset()
     """Namespaces of others that exist: RBAC refuses what is not there just the same, which shows nothing."""
@@ -92,8 +94,8 @@ class _Run:
             settled, trials = self._trials(chosen, active)
             yield from settled
             for trial, found in zip(trials, self._each(self._try, trials), strict=True):
-                if found.verdict is Verdict.PASS:
-                    self.admitted.add(trial.key)
+                if controls:
+                    self.controls[trial.key] = found
                 yield found
 
     def _each(self, act: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
@@ -148,22 +150,31 @@ class _Run:
                     reason = _ALONE if identity else f"there are no {probe.identity}"
                     settled.append(untried(probe, subject, reason, Verdict.NOT_APPLICABLE))
                     continue
+                if probe.isolation and self.target.isolation not in probe.isolation:
+                    reason = f"the tenant's isolation is {self.target.isolation}"
+                    settled.append(untried(probe, subject, reason, Verdict.NOT_APPLICABLE))
+                    continue
                 if identity not in self.acting:
                     self.acting[identity] = self.api.impersonating(identity)
-                known = variables(self.target, environment.namespace, environment.name, environment.registries)
-                trials.append(Trial(probe, subject, around, there, identity, {**known, **around.names()}))
+                known = variables(self.target, environment, around)
+                trials.append(Trial(probe, subject, around, there, identity, known, self.target.isolation))
         return settled, trials
 
     def _try(self, trial: Trial) -> Finding:
         probe = trial.probe
-        if probe.control is not None and (probe.control, trial.around.namespace) not in self.admitted:
-            return untried(probe, trial.subject, f"its control {probe.control} was not admitted in this run")
+        if probe.control is not None:
+            control = self.controls.get((probe.control, trial.around.namespace))
+            if control is not None and control.verdict is Verdict.NOT_APPLICABLE:
+                reason = f"its control {probe.control} does not apply: {control.reason}"
+                return untried(probe, trial.subject, reason, Verdict.NOT_APPLICABLE)
+            if control is None or control.verdict is not Verdict.PASS:
+                return untried(probe, trial.subject, f"its control {probe.control} was not admitted in this run")
         if self.silent is not None:
             return untried(probe, trial.subject, self.silent, Verdict.ERROR)
         try:
             ready = prepare(trial, self.known.objects)
         except NotToBeTriedError as missing:
-            return untried(probe, trial.subject, str(missing))
+            return untried(probe, trial.subject, str(missing), missing.verdict)
         sent = [send(self.acting[trial.identity], trial, each, self.settle) for each in ready]
         self.silent = next((s.judgement.reason for s in sent if s.answer is None), self.silent)
         return finding(trial, sent)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from gcloud_pk.errors import InvalidInputError, RefusedError, problem
 from gcloud_pk.model.request import TenantRequest
+from gcloud_pk.model.rules import organisation_problems, site_problems
+from gcloud_pk.model.site import Site
 from gcloud_pk.registry import approval, approvers, documents, files, signatures, trust
 from gcloud_pk.registry.approval import Approvals
 from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, Signer
 from gcloud_pk.registry.folder import APPROVERS, ORGANISATIONS, Entry, Registry
-from gcloud_pk.registry.readings import load
+from gcloud_pk.registry.readings import Reading, load
 
 _ORGANISATIONS = """\
 # Who may ask for a tenant. One entry for each ministry, department, authority or company; an example:
@@ -59,8 +61,12 @@ Check all of it with `gcloud-pk registry check`; in CI with `--trust FILE` as we
 """
 
 
-def initialise(path: Path, signers: Mapping[str, Path], organisations: Path | None) -> list[str]:
+def initialise(
+    path: Path, signers: Mapping[str, Path], organisations: Path | None, sites: Path | None = None
+) -> list[str]:
     """Make a registry; return the files written. `signers`: principal → public key file, for the first approvers.
+
+    `organisations` and the `NAME.yaml` of the folder `sites` are copied.
 
     Raises RefusedError where the folder holds anything, InvalidInputError for files that cannot be used.
     """
@@ -75,13 +81,18 @@ def initialise(path: Path, signers: Mapping[str, Path], organisations: Path | No
         "tenants/.gitkeep": b"",
         "sites/.gitkeep": b"",
     }
+    copied = _sites(sites) if sites else {}
+    contents |= {f"sites/{name}.yaml": reading.document.data for name, reading in copied.items()}
     wrong = list(approvers.parse(contents[APPROVERS], str(path / APPROVERS)).problems)
     if organisations:
         from gcloud_pk.model.organisation import Organisations
-        from gcloud_pk.model.rules import organisation_problems
 
         reading = load(documents.parse(contents[ORGANISATIONS], str(organisations)), Organisations)
         wrong += reading.ruled(lambda listed: organisation_problems(listed.root))
+    for reading_of_site in copied.values():
+        wrong += reading_of_site.problems
+    whole = {name: reading.model for name, reading in copied.items() if reading.model}
+    wrong += [copied[name].document.located(found) for name, found in site_problems(whole)]
     if wrong:
         raise InvalidInputError(f"{path} was not made", details=wrong)
     files.make_folder(path)
@@ -90,6 +101,13 @@ def initialise(path: Path, signers: Mapping[str, Path], organisations: Path | No
         for name in sorted(contents, key=lambda name: name == APPROVERS):
             files.write(path / name, contents[name], root=path)
     return sorted(contents)
+
+
+def _sites(folder: Path) -> dict[str, Reading[Site]]:
+    found = sorted(folder.glob("*.yaml"))
+    if not found:
+        raise InvalidInputError(f"{folder} holds no site", details=[problem("has no NAME.yaml", file=folder)])
+    return {path.stem: load(documents.parse(files.read(path), str(path)), Site) for path in found}
 
 
 def _approver_line(principal: str, key: Path) -> str:
@@ -172,7 +190,8 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
 def _check_revision(registry: Registry, entry: Entry, request: TenantRequest, digest: str) -> None:
     if registry.standing(entry).state == "offboarded":
         raise RefusedError(
-            f"tenant {entry.name} was offboarded, which is for good", resolution="ask for a tenant of another name"
+            f"tenant {entry.name} was offboarded, and its name stays reserved",
+            resolution="ask for a tenant of another name; the groups and domains it had are free",
         )
     known = {accepted.revision: accepted.digest for accepted in entry.history}
     if entry.reading and entry.reading.repaired and entry.digest:
@@ -254,8 +273,19 @@ def approve(registry: Registry, entry: Entry, key: Path) -> Approvals:
 
 
 def reject(registry: Registry, name: str, by: str, reason: str, key: Path | None) -> str:
-    """Reject the present request of a tenant; return who did. Raises RefusedError where a stronger state holds."""
+    """Reject the present request of a tenant; return who did. What was accepted before stands as it did.
+
+    Raises RefusedError where a stronger state holds, or where the present request was accepted already.
+    """
     entry = registry.entry(name)
+    if kept := entry.kept(entry.digest):
+        raise RefusedError(
+            f"the request of tenant {name} (revision {kept.revision}) was accepted already; "
+            "what was accepted is not rejected",
+            details=[problem("keeps it", file=kept.folder)],
+            resolution=f"to change it: submit revision {kept.revision + 1}; to close the tenant: suspend it "
+            f"(docs/registry.md), or gcloud-pk tenant offboard {name}",
+        )
     state = registry.standing(entry).state
     if state in {"suspended", "offboarded"}:
         raise RefusedError(f"tenant {name} is {state}; a rejection would undo that", resolution="leave it as it is")

@@ -49,6 +49,28 @@ def within(path: Path, root: Path) -> Path:
     return Path(real)
 
 
+_HOPS = 40
+"""Symbolic links that a path may lead through, as Linux has it."""
+
+
+def leads_through(path: Path, folder: Path) -> bool:
+    """Whether a path, or any step of the links on its way, lies inside `folder`: its keeper decides where it ends."""
+    home = Path(os.path.realpath(folder))
+    ahead = list(reversed((Path.cwd() / path).parts[1:]))
+    here, hops = Path("/"), 0
+    while ahead:
+        part = ahead.pop()
+        here = here.parent if part == ".." else here / part
+        if home in here.parents:
+            return True
+        if here.is_symlink() and hops < _HOPS:
+            hops += 1
+            target = here.readlink()
+            here = Path("/") if target.is_absolute() else here.parent
+            ahead += [step for step in reversed(target.parts) if step != "/"]
+    return False
+
+
 def read(path: Path, *, root: Path | None = None) -> bytes:
     """Return the bytes of a regular file of at most LIMIT bytes.
 

@@ -56,12 +56,17 @@ class Governance:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A request that was accepted once, kept under `history/<sha256>/`."""
+    """A request that was accepted once, kept under `history/<sha256>/`.
+
+    `request`: with wrong values replaced where the formats of today are stricter, for comparing; what may be acted on
+    is `reading.model`.
+    """
 
     digest: str
     request: TenantRequest
     signed: Signed
     folder: Path
+    reading: Reading[TenantRequest]
 
     @property
     def revision(self) -> int:
@@ -100,6 +105,10 @@ class Entry:
     def request(self) -> TenantRequest | None:
         """The request, where it is well formed."""
         return self.reading.model if self.reading else None
+
+    def kept(self, digest: str | None) -> Accepted | None:
+        """Return the accepted request of a digest, where history holds it intact."""
+        return next((accepted for accepted in self.history if accepted.digest == digest), None)
 
     @property
     def last_accepted(self) -> Accepted | None:
@@ -262,10 +271,9 @@ class Registry:
         return TrustState(True, signer)
 
     def _trusted_signers(self, trust_file: Path) -> Signers:
-        real, home = os.path.realpath(trust_file), os.path.realpath(self.path)
-        if real.startswith(home + os.sep):
+        if files.leads_through(trust_file, self.path):
             raise RefusedError(
-                f"the trust file {trust_file} lies inside the registry",
+                f"the trust file {trust_file} lies inside the registry, or is reached through it",
                 resolution="keep it outside: whoever edits the registry could name himself in it",
             )
         if not os.path.lexists(trust_file):
@@ -366,7 +374,7 @@ class Registry:
         # The rules of today may be stricter than those it was accepted by: what it holds is held nonetheless.
         if reading.repaired is None or reading.repaired.metadata.name != name:
             return problem("is not this tenant's request", file=folder / "request.yaml", expected=f"tenant {name}")
-        return Accepted(digest, reading.repaired, signed, folder)
+        return Accepted(digest, reading.repaired, signed, folder, reading)
 
     def entry(self, name: str) -> Entry:
         """Return a tenant's folder. Raises UnavailableError where there is no such tenant."""
@@ -382,11 +390,16 @@ class Registry:
 
     @cached_property
     def surroundings(self) -> rules.Surroundings:
-        """What each request is judged against: all others, valid or not."""
+        """What each request is judged against: all others, valid or not.
+
+        An offboarded tenant keeps nothing but its name: what the name stands for in logs and evidence must not change.
+        """
         others: dict[str, TenantRequest] = {}
         accepted: dict[str, TenantRequest] = {}
         for name, entry in self.tenants.items():
             said = entry.state[0]
+            if said is not None and said.state == "offboarded" and said.tenant in {None, name}:
+                continue
             rejected = said is not None and said.state == "rejected" and said.digest == entry.digest
             if entry.reading and entry.reading.repaired and not rejected:
                 others[name] = entry.reading.repaired
@@ -450,8 +463,11 @@ class Registry:
         at = min(record.time, self.now) if record and record.time.tzinfo else self.now
         return [Claim(entry.state_file, entry.state_signature, STATE, self.approvers, at)]
 
-    def standing(self, entry: Entry) -> Standing:
-        """Return where a tenant stands in its life."""
+    def standing(self, entry: Entry, digest: str | None = None) -> Standing:
+        """Return where a tenant stands in its life.
+
+        `digest`: for which of its requests, the present one if none is given: a rejection speaks of one alone.
+        """
         if entry.state_file is None:
             return Standing("active")
         signature: tuple[str | None, str | None] = (None, None)
@@ -459,7 +475,7 @@ class Registry:
             signature = (None, verdict.message) if isinstance(verdict, SignatureError) else (verdict.principal, None)
         digests = {d for d in (entry.digest, *(kept.digest for kept in entry.history)) if d}
         file = str(entry.folder / "state.yaml")
-        return standing.judge(entry.name, entry.digest, digests, entry.state, signature, file)
+        return standing.judge(entry.name, digest or entry.digest, digests, entry.state, signature, file)
 
     def status(self, entry: Entry) -> Status:
         """Return the one word for a tenant's request."""
@@ -508,20 +524,60 @@ class Registry:
         approvals = self.approvals(entry, at)
         if not approvals.sufficient:
             raise self._unapproved(entry, approvals)
-        site = place(request, self.sites)
-        return Tenant(
-            request,
-            entry.digest,
-            self.organisations[request.spec.organisation],
-            self.settings,
-            site,
-            UNREGISTERED,
-            approvals.have,
-        )
+        return self._tenant(request, entry.digest, approvals)
 
-    def check_open(self, entry: Entry) -> None:
-        """Raise RefusedError where the tenant's state closes it."""
-        stands = self.standing(entry)
+    def standing_request(self, name: str, digest: str, at: dt.datetime | None = None) -> Tenant:
+        """Return the tenant that an accepted request makes, while another one is pending, rejected or invalid.
+
+        `digest`: SHA-256 of the accepted request, hexadecimal, as the cluster knows it (`Tenant.spec.requestDigest`).
+        It is verified from `history/<digest>/` with the signatures kept there, at `at` (when it was accepted; now, if
+        none is given), and by the rules of today. Where the present request has this digest and is not kept yet, it
+        is `accepted(name, at)`.
+        Raises UnavailableError (no such tenant), InvalidInputError (governance, or it breaks a rule of today),
+        RefusedError (suspended, offboarded, this request rejected, not kept, keys that no longer count).
+        """
+        entry = self.entry(name)
+        self._sound()
+        kept = entry.kept(digest)
+        if kept is None and digest == entry.digest:
+            return self.accepted(name, at)
+        self.check_open(entry, digest)
+        if kept is None:
+            raise RefusedError(
+                f"tenant {name}: the registry keeps no accepted request of SHA-256 {digest}",
+                details=[problem("is missing or not intact", file=entry.folder / "history" / digest)],
+                resolution="restore it from version control, or submit and approve a new revision",
+            )
+        request = kept.reading.model
+        if (problems := self.request_problems(kept.reading)) or request is None:
+            raise InvalidInputError(
+                f"the accepted request of tenant {name} (revision {kept.revision}) is no longer valid",
+                details=problems,
+                resolution="submit and approve a new revision that keeps to the rules of today",
+            )
+        approvals = approval.judge(kept.signed, request, self.settings, self.approvers, at or self.now, self._verify)
+        if not approvals.sufficient:
+            details = [problem(refusal.message, file=kept.folder / refusal.file) for refusal in approvals.refused]
+            if approvals.unsigned:
+                details.append(
+                    problem(f"the requester's signature {approvals.unsigned}", file=kept.folder / "request.yaml.sig")
+                )
+            raise RefusedError(
+                f"tenant {name}: the approvals of its accepted request (revision {kept.revision}) no longer hold: "
+                f"{len(approvals.have)} of {approvals.need}",
+                details=details,
+                resolution="submit a new revision and have it approved",
+            )
+        return self._tenant(request, digest, approvals)
+
+    def _tenant(self, request: TenantRequest, digest: str, approvals: Approvals) -> Tenant:
+        organisation = self.organisations[request.spec.organisation]
+        site = place(request, self.sites)
+        return Tenant(request, digest, organisation, self.settings, site, UNREGISTERED, approvals.have)
+
+    def check_open(self, entry: Entry, digest: str | None = None) -> None:
+        """Raise RefusedError where the tenant's state closes it; `digest` as for `standing`."""
+        stands = self.standing(entry, digest)
         if stands.state == "active":
             return
         if stands.state is None:
@@ -536,7 +592,7 @@ class Registry:
         todo = {
             "rejected": "correct the request, raise metadata.revision, and submit it again",
             "suspended": "an approver resumes it",
-            "offboarded": "an offboarded tenant does not come back; ask for one under another name",
+            "offboarded": "its name stays reserved; ask for a tenant of another name (its groups and domains are free)",
         }
         raise RefusedError(f"{what} {entry.name} is {stands.state}{why}", resolution=todo[stands.state])
 
@@ -592,7 +648,7 @@ class Registry:
         """
         tenant = self.accepted(name, at)
         entry = self.entry(name)
-        if entry.signed is None or entry.request is None:
+        if entry.signed is None or entry.reading is None or entry.request is None:
             raise ValueError("an accepted request can be read")
         folder = entry.folder / "history" / tenant.digest
         contents = {"request.yaml": entry.signed.data}
@@ -607,7 +663,7 @@ class Registry:
                 for part, data in contents.items():
                     if not self._same(folder / part, data):
                         files.write(folder / part, data, root=self.path)
-        return Accepted(tenant.digest, entry.request, entry.signed, folder)
+        return Accepted(tenant.digest, entry.request, entry.signed, folder, entry.reading)
 
     def _same(self, path: Path, data: bytes) -> bool:
         return os.path.lexists(path) and files.read(path, root=self.path) == data
@@ -627,7 +683,9 @@ class Registry:
         data = standing.write(state, by, reason, name, digest, dt.datetime.now(dt.UTC))
         record, problems = standing.read(data, str(entry.folder / "state.yaml"))
         if record is None:
-            raise InvalidInputError(f"tenant {name}: the state cannot be written", details=problems)
+            # There is no file yet that a line could be named of.
+            details = [replace(found, file=None, line=None) for found in problems]
+            raise InvalidInputError(f"tenant {name}: the state cannot be written", details=details)
         signature = None
         if signers and key:
             signature = signatures.sign_as(data, key, STATE, signers, dt.datetime.now(dt.UTC))[0]

@@ -58,7 +58,6 @@ _RESTS_ON: tuple[tuple[str, str], ...] = (
     (r"spec\.environments\[\d+\]\.name", r"metadata(\.name)?"),
     (r"spec\.environments\[\d+\]\.domains\[\d+\]", r"spec\.organisation"),
     (r"spec\.environments\[(\d+)\]\.allowFrom\[\d+\]", r"spec\.environments\[\1\]\.exposure"),
-    (r"spec\.environments\[\d+\]\.(egress|allowFrom)\b.*", r"spec\.site\b.*"),
     (r"spec\.admits\[\d+\]", r"spec\.location(\.kind)?"),
 )
 
@@ -120,6 +119,16 @@ def _mend(document: Document, model: type[M], error: ValidationError) -> Reading
         except ValidationError as again:
             error = again
     return Reading(document, None, None, tuple(ordered(problems)), frozenset(replaced))
+
+
+def fault(annotation: Any, value: object) -> str | None:
+    """Return what is wrong with one value of a model's type, in the words that a request's field would get; or None."""
+    try:
+        _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        message, expected = _words(BaseModel, (), error.errors(include_url=False)[0])
+        return f"{message}; expected {expected}" if expected else message
+    return None
 
 
 def _of_kind(document: Document, model: type[BaseModel]) -> bool:

@@ -8,13 +8,14 @@ from pathlib import Path
 from gcloud_pk.errors import InvalidInputError, RefusedError
 from gcloud_pk.model.site import Site
 from gcloud_pk.registry import files
+from gcloud_pk.registry.folder import Registry
 
 
 def register_cluster(root: Path, site: Site, uid: str, *, cluster: str | None = None, replace: bool = False) -> str:
     """Write `uid` into `sites/<site>.yaml` under `root`; return the cluster's name.
 
     Raises InvalidInputError where the cluster cannot be told, RefusedError where another UID is there and `replace`
-    is not set.
+    is not set, or where any cluster of the registry has this UID already.
     """
     names = [one.name for one in site.spec.clusters]
     if cluster is None and len(names) > 1:
@@ -35,6 +36,13 @@ def register_cluster(root: Path, site: Site, uid: str, *, cluster: str | None = 
         )
     path = root / "sites" / f"{site.metadata.name}.yaml"
     with files.locked(root):
+        if known := Registry.open(root).cluster_by_uid(uid):
+            raise RefusedError(
+                f"this cluster (UID {uid}) is registered already: it is {known[1].name} of site "
+                f"{known[0].metadata.name}",
+                resolution="check --kubeconfig and --context; if the cluster was moved, first remove its uid from "
+                f"sites/{known[0].metadata.name}.yaml",
+            )
         files.write(path, _with_uid(files.read(path, root=root), index, uid), root=root)
     return name
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gcloud_pk.registry.documents import parse
+from gcloud_pk.errors import Problem
+from gcloud_pk.text import escape
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ._@/()+-]*[A-Za-z0-9)/.]|[A-Za-z]")
 # Texts that some reader of YAML takes for something else.
@@ -41,6 +42,12 @@ def request_yaml(fields: Mapping[str, Any]) -> str:
         "# Check it: gcloud-pk request validate FILE     Hand it in: gcloud-pk request submit FILE",
     ]
     return "\n".join([*head, *_mapping(fields, "", 0)]) + "\n"
+
+
+def draft_yaml(fields: Mapping[str, Any], problems: Iterable[Problem]) -> str:
+    """Return the YAML of fields that make no valid request yet, headed by what is to be mended."""
+    mend = [f"#   {one.field or 'it'}: {one.message}; expected {one.expected or 'otherwise'}" for one in problems]
+    return escape("\n".join(["# A draft. To mend before it is submitted:", *mend, request_yaml(fields)]))
 
 
 def _mapping(fields: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
@@ -82,8 +89,3 @@ def _flow(value: Any) -> str:
         plain = _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value) and "  " not in value
         return value if plain else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)
-
-
-def same_when_read(text: str, fields: Mapping[str, Any]) -> bool:
-    """Whether the YAML holds exactly the fields it was written from."""
-    return bool(parse(text.encode(), "request").value == fields)
