@@ -33,10 +33,13 @@ NOUNS: dict[str, str] = {
 _EPILOG = """\b
 Start here:
   gcloud-pk lab up                                a control plane on this machine
-  gcloud-pk registry init ./registry              a folder for requests and approvals
+  export KUBECONFIG=$(gcloud-pk lab kubeconfig)
+  ssh-keygen -t ed25519 -N '' -f approver         an approver's key
+  gcloud-pk registry init ./registry --organisations examples/registry/organisations.yaml \\
+    --sites examples/registry/sites --approver approver@ntc.gov.pk=approver.pub
   gcloud-pk request new -o moitt.yaml             answer questions, get a request
   gcloud-pk request submit moitt.yaml
-  gcloud-pk request approve moitt --key ~/.ssh/id_ed25519
+  gcloud-pk request approve moitt --key approver
   gcloud-pk onboard moitt                         plan, confirm, apply, verify
   gcloud-pk tenant list
 
