@@ -262,6 +262,8 @@ MISSING = (
     "rolebindings.rbac.authorization.k8s.io",
 )
 
+POLICY_PLURALS = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+
 TRIALS: dict[Right, Trial] = {
     # The admission policies ask for it, and a policy's refusal speaks for itself.
     Right("manage", "platform.gcloud.gov.pk"): replace(drift(*OBJECTS["resourcequotas"]), names="GPK-PLT-01"),
@@ -273,6 +275,8 @@ TRIALS: dict[Right, Trial] = {
         TENANT.path(name="held") + "/status", {"status": {"toolVersion": "0"}}
     ),
     **{Right("list", resource): Trial(PLAN) for resource in OBJECTS},
+    # Whether the walls are whole is looked at before anybody is let in.
+    **{Right("list", f"{plural}.admissionregistration.k8s.io"): Trial(PLAN) for plural in POLICY_PLURALS},
     # What somebody changed by hand is read again before it is taken back.
     **{Right("get", resource): drift(*changed) for resource, changed in OBJECTS.items()},
     **{Right("patch", resource): drift(*changed) for resource, changed in OBJECTS.items()},
