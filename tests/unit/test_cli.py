@@ -108,7 +108,8 @@ def test_every_noun_has_a_module_a_command_and_a_help_text(noun: str) -> None:
 
 
 def test_the_commands_that_start_here_names_are_commands() -> None:
-    lines = re.findall(r"^  gcloud-pk (.*?)(?:\s{2,}.*)?$", main._EPILOG, re.MULTILINE)
+    page = re.sub(r"\\\n\s*", " ", main._EPILOG)
+    lines = re.findall(r"^  gcloud-pk (.*?)(?:\s{2,}.*)?$", page, re.MULTILINE)
     assert len(lines) >= 5
     for line in lines:
         parsed(line.split())
@@ -350,7 +351,7 @@ def hostile_cluster(asked: Asked) -> Any:
         return 200, {"gitVersion": HOSTILE}
     if asked.path.endswith("/kube-system"):
         return 200, {"metadata": {"uid": HOSTILE}}
-    return 403, {"kind": "Status", "message": f"refused because {HOSTILE}"}
+    return 403, {"kind": "Status", "message": f'User "{HOSTILE}" cannot create resource "configmaps"'}
 
 
 def kubeconfig(path: Path, server: str) -> Path:
