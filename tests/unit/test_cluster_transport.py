@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from tests.unit.cluster_server import DROP, Asked, certificate, serving, status
 
 from gcloud_pk.cluster import transport
@@ -337,3 +338,19 @@ def test_a_key_of_another_certificate_is_named() -> None:
         Api(Access(context="test", server="https://127.0.0.1:1", certificate=one.certificate, key=other.key))
     assert "BEGIN" not in str(caught.value)
     assert "PRIVATE" not in repr(Access(context="c", server="s", key=one.key))
+
+
+@pytest.mark.parametrize(
+    ("reason", "lasting"),
+    [
+        ("TLSV1_ALERT_DECODE_ERROR", False),
+        ("TLSV1_ALERT_INTERNAL_ERROR", False),
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("CERTIFICATE_VERIFY_FAILED", True),
+        ("WRONG_VERSION_NUMBER", True),
+    ],
+)
+def test_an_alert_about_one_handshake_is_tried_again_and_one_about_us_is_not(reason: str, lasting: bool) -> None:
+    cause = ssl.SSLError(1, reason)
+    cause.reason = reason
+    assert transport._is_lasting(urllib3.exceptions.SSLError(cause)) is lasting

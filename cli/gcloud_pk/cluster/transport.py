@@ -389,12 +389,18 @@ def _was_sent(error: Exception) -> bool:
     return not isinstance(error, NewConnectionError | ConnectTimeoutError | ProxyError)
 
 
+_PASSING_ALERTS = {"TLSV1_ALERT_DECODE_ERROR", "TLSV1_ALERT_INTERNAL_ERROR", "SSLV3_ALERT_UNEXPECTED_MESSAGE"}
+"""Alerts that speak of one handshake, not of who we are; a decode error was seen once in thousands on a busy machine."""
+
+
 def _is_lasting(error: Exception) -> bool:
     """Whether a repetition would fail the same way: a certificate stays wrong."""
     from urllib3.exceptions import SSLError
 
     cause = _root(error)
-    return isinstance(error, SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if not isinstance(error, SSLError) or isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return False
+    return getattr(cause, "reason", None) not in _PASSING_ALERTS
 
 
 def _root(error: BaseException) -> BaseException:
