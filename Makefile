@@ -29,7 +29,7 @@ $(BOOTSTRAP)/bin/uv:
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
 	@echo "installing gcloud-pk and what it stands on into .venv (pinned by uv.lock; about 60 MB on first use)" >&2
-	@$(UV) sync --quiet --locked --python "$$(command -v $(PYTHON))"
+	@$(UV) sync --quiet --locked --compile-bytecode --python "$$(command -v $(PYTHON))"
 	@touch $@
 
 setup: .venv/.synced  ## install into .venv

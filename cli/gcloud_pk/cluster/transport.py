@@ -390,7 +390,7 @@ def _was_sent(error: Exception) -> bool:
 
 
 _PASSING_ALERTS = {"TLSV1_ALERT_DECODE_ERROR", "TLSV1_ALERT_INTERNAL_ERROR", "SSLV3_ALERT_UNEXPECTED_MESSAGE"}
-"""Alerts that speak of one handshake, not of who we are; a decode error was seen once in thousands on a busy machine."""
+"""Alerts that speak of one handshake, not of who we are; a decode error was seen once in thousands."""
 
 
 def _is_lasting(error: Exception) -> bool:
