@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,8 @@ from gcloud_pk.commands.connection import (
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
-    from gcloud_pk.cluster.transport import Api
-    from gcloud_pk.model.tenant import Tenant
     from gcloud_pk.onboarding.run import Prepared
+    from gcloud_pk.registry.folder import Registry
 
 
 @click.group(cls=Group)
@@ -153,7 +153,16 @@ def _not_in_place(name: str) -> GcloudPkError:
     )
 
 
-def _prepared(invocation: Invocation, name: str) -> tuple[Api, Tenant, Prepared]:
+@dataclass(frozen=True)
+class _Observed:
+    """A tenant's plan, with the registry and the cluster's Tenant objects that it was made from."""
+
+    registry: Registry
+    in_place: dict[str, dict[str, Any]]
+    prepared: Prepared
+
+
+def _observed(invocation: Invocation, name: str) -> _Observed:
     """Plan one tenant as onboarding would, for reading only: the cluster need not be writable by this registry."""
     from gcloud_pk.cluster.identity import cluster_uid
     from gcloud_pk.lab.state import known_uids
@@ -164,10 +173,11 @@ def _prepared(invocation: Invocation, name: str) -> tuple[Api, Tenant, Prepared]
 
     registry, api = open_registry(invocation), open_api(invocation)
     standing = observe(registry, cluster_uid(api), labs=known_uids(), trust=invocation.trust)
-    intake = take_in(registry, standing, [name], tenants_in_place(api), going_on=True)
+    in_place = tenants_in_place(api)
+    intake = take_in(registry, standing, [name], in_place, going_on=True)
     for note in intake.notes:
         invocation.console.warn(note)
-    return api, intake.tenants[0], prepare(api, intake.tenants)[0]
+    return _Observed(registry, in_place, prepare(api, intake.tenants)[0])
 
 
 @tenant.command()
@@ -179,7 +189,7 @@ def diff(invocation: Invocation, name: str) -> int:
     from gcloud_pk.commands.onboard import show_plan
 
     console = invocation.console
-    _api, _tenant, prepared = _prepared(invocation, name)
+    prepared = _observed(invocation, name).prepared
     counts = prepared.plan.counts()
     if console.machine:
         console.document(
@@ -222,21 +232,19 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
     """
     from gcloud_pk.evidence.report import present, report
     from gcloud_pk.model.finding import exit_code
-    from gcloud_pk.onboarding.population import tenants_in_place
     from gcloud_pk.onboarding.verification import verification
     from gcloud_pk.proof.verify import omitted
     from gcloud_pk.proof.whoami import operator
 
     console = invocation.console
     started = dt.datetime.now(dt.UTC)
-    api, accepted, prepared = _prepared(invocation, name)
-    in_place = tenants_in_place(api)
-    if name not in in_place:
+    seen = _observed(invocation, name)
+    if name not in seen.in_place:
         raise _not_in_place(name)
     verifier = open_verifier(invocation)
     who = operator(verifier)
-    check = verification(verifier, open_registry(invocation), in_place, [accepted], quick=quick)
-    findings = check(accepted, prepared.retired)
+    check = verification(verifier, seen.registry, seen.in_place, [seen.prepared.tenant], quick=quick)
+    findings = check(seen.prepared.tenant, seen.prepared.retired)
     made = report(
         "tenant",
         findings,
@@ -275,7 +283,7 @@ def offboard(
     Access goes first, then the namespaces, then the Tenant; afterwards nothing with the tenant's label remains.
     The registry keeps the request and says `offboarded`: onboard --all does not bring it back.
     """
-    from gcloud_pk.onboarding.offboarding import held, refuse_data, rehearse, residue, survey_one, targets
+    from gcloud_pk.onboarding.offboarding import held, refuse_data, rehearse, survey_one, targets
     from gcloud_pk.onboarding.offboarding import offboard as take_off
 
     console = invocation.console
@@ -301,14 +309,13 @@ def offboard(
     record = partial(_record, connection, name, reason, key) if whole and known else None
     with told_when_interrupted(api, "tenant offboard"):
         retained = take_off(api, name, namespaces, whole=whole, record=record, timeout=timeout, say=console.note)
-    left = residue(api, name, namespaces) if whole else []
     if console.machine:
         console.document(
             {
                 "tenant": name,
                 "environment": environment,
                 "namespaces": namespaces,
-                "residue": left,
+                "residue": [],  # where something is left, `take_off` has raised and named it
                 "retained": retained,
             }
         )

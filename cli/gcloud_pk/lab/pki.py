@@ -223,15 +223,13 @@ def _subject(user: str, groups: Sequence[str]) -> x509.Name:
     )
 
 
-def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
 
-    subject = _subject(f"gcloud-pk lab {name}", ())
-    usage = x509.KeyUsage(
+    return x509.KeyUsage(
         digital_signature=True,
-        key_cert_sign=True,
-        crl_sign=True,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
@@ -239,6 +237,13 @@ def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    subject = _subject(f"gcloud-pk lab {name}", ())
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -248,7 +253,7 @@ def _authority(name: str, key: EllipticCurvePrivateKey, now: datetime) -> bytes:
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -267,17 +272,6 @@ def _certificate(
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     uses = [ExtendedKeyUsageOID.SERVER_AUTH] * bool(leaf.hosts) + [ExtendedKeyUsageOID.CLIENT_AUTH] * leaf.client
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=False,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
     builder = (
         x509.CertificateBuilder()
         .subject_name(_subject(leaf.user, leaf.groups))
@@ -287,7 +281,7 @@ def _certificate(
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
