@@ -15,7 +15,8 @@ from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, Unavailab
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
     from gcloud_pk.registry.approval import Approvals
-    from gcloud_pk.registry.folder import Entry, Registry
+    from gcloud_pk.registry.entries import Entry
+    from gcloud_pk.registry.folder import Registry
 
 _FILE = click.Path(path_type=Path)
 

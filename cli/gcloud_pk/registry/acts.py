@@ -14,7 +14,9 @@ from gcloud_pk.model.site import Site
 from gcloud_pk.registry import approval, approvers, documents, files, signatures, trust
 from gcloud_pk.registry.approval import Approvals
 from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, Signer
-from gcloud_pk.registry.folder import APPROVERS, ORGANISATIONS, Entry, Registry
+from gcloud_pk.registry.entries import Entry
+from gcloud_pk.registry.folder import Registry
+from gcloud_pk.registry.governance import APPROVERS, ORGANISATIONS
 from gcloud_pk.registry.readings import Reading, load
 
 _ORGANISATIONS = """\

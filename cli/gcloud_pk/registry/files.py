@@ -139,6 +139,21 @@ def _fill(path: Path, data: bytes, mode: int) -> None:
         os.fsync(descriptor)
 
 
+def entries(folder: Path, *, root: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder under `root` holds, by name, without what begins with a dot; nothing where there is none.
+
+    Raises InvalidInputError where it cannot be listed, RefusedError for a link out of `root`.
+    """
+    if not os.path.lexists(folder):
+        return []
+    try:
+        found = list(os.scandir(within(folder, root)))
+    except OSError as error:
+        wrong = problem(f"cannot be listed: {(error.strerror or '').lower()}", file=folder, expected="a folder")
+        raise InvalidInputError(f"{folder} cannot be listed", details=[wrong]) from None
+    return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it. Raises UnavailableError."""
     try:

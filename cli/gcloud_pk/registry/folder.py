@@ -21,106 +21,23 @@ from gcloud_pk.errors import (
 )
 from gcloud_pk.model import rules
 from gcloud_pk.model.base import LABEL_PATTERN
-from gcloud_pk.model.organisation import Organisation, Organisations
+from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.request import TENANT_LENGTH, TenantRequest
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Cluster, Site
-from gcloud_pk.model.state import State, StateName
+from gcloud_pk.model.state import StateName
 from gcloud_pk.model.tenant import UNREGISTERED, Tenant, place
-from gcloud_pk.registry import approval, approvers, documents, files, signatures, standing, trust
+from gcloud_pk.registry import approval, approvers, documents, files, governance, signatures, standing, trust
 from gcloud_pk.registry.approval import Approvals, Signed
 from gcloud_pk.registry.approvers import STATE, Signer, Signers
-from gcloud_pk.registry.readings import M, Reading, load, ordered
+from gcloud_pk.registry.entries import Accepted, Entry
+from gcloud_pk.registry.governance import APPROVERS, ORGANISATIONS, Governance
+from gcloud_pk.registry.readings import Reading, load, ordered
 from gcloud_pk.registry.signatures import Claim, SignatureError
 from gcloud_pk.registry.standing import Standing
 from gcloud_pk.registry.trust import TrustState
 
 Status = Literal["pending", "approved", "rejected", "suspended", "offboarded", "invalid"]
-
-ORGANISATIONS = "organisations.yaml"
-APPROVERS = "approvers"
-SETTINGS = "settings.yaml"
-
-
-@dataclass(frozen=True)
-class Governance:
-    """What decides for all tenants. `files`: path → the bytes that were read; trust covers exactly these."""
-
-    settings: Settings
-    organisations: Mapping[str, Organisation]
-    approvers: Signers
-    sites: Mapping[str, Site]
-    files: Mapping[str, bytes]
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A request that was accepted once, kept under `history/<sha256>/`.
-
-    `request`: with wrong values replaced where the formats of today are stricter, for comparing; what may be acted on
-    is `reading.model`.
-    """
-
-    digest: str
-    request: TenantRequest
-    signed: Signed
-    folder: Path
-    reading: Reading[TenantRequest]
-
-    @property
-    def revision(self) -> int:
-        """The request's revision."""
-        return self.request.metadata.revision
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tenant's folder. `reading` is None where request.yaml is missing or is no YAML; `problems` then says why.
-
-    `state_file` and `state_signature` are bytes, or None where there is none.
-    """
-
-    name: str
-    folder: Path
-    file: str
-    signed: Signed | None
-    reading: Reading[TenantRequest] | None
-    problems: tuple[Problem, ...]
-    history: tuple[Accepted, ...]
-    state_file: bytes | None = None
-    state_signature: bytes | None = None
-
-    @property
-    def data(self) -> bytes | None:
-        """The bytes of request.yaml."""
-        return self.signed.data if self.signed else None
-
-    @cached_property
-    def digest(self) -> str | None:
-        """SHA-256 of request.yaml's bytes, hexadecimal."""
-        return sha256(self.signed.data).hexdigest() if self.signed else None
-
-    @property
-    def request(self) -> TenantRequest | None:
-        """The request, where it is well formed."""
-        return self.reading.model if self.reading else None
-
-    def kept(self, digest: str | None) -> Accepted | None:
-        """Return the accepted request of a digest, where history holds it intact."""
-        return next((accepted for accepted in self.history if accepted.digest == digest), None)
-
-    @property
-    def last_accepted(self) -> Accepted | None:
-        """The accepted request of the highest revision."""
-        return max(self.history, key=lambda accepted: (accepted.revision, accepted.digest), default=None)
-
-    @cached_property
-    def state(self) -> tuple[State | None, tuple[Problem, ...]]:
-        """What state.yaml says, whether it is to be believed or not."""
-        if self.state_file is None:
-            return None, ()
-        return standing.read(self.state_file, str(Path(self.file).with_name("state.yaml")))
 
 
 @dataclass(eq=False)
@@ -152,67 +69,12 @@ class Registry:
         return files.read(self.path.joinpath(*parts), root=self.path)
 
     def _list(self, *parts: str) -> list[os.DirEntry[str]]:
-        folder = self.path.joinpath(*parts)
-        if not os.path.lexists(folder):
-            return []
-        try:
-            found = list(os.scandir(files.within(folder, self.path)))
-        except OSError as error:
-            found_wrong = problem(
-                f"cannot be listed: {(error.strerror or '').lower()}", file=folder, expected="a folder"
-            )
-            raise InvalidInputError(f"{folder} cannot be listed", details=[found_wrong]) from None
-        return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        return files.entries(self.path.joinpath(*parts), root=self.path)
 
     @cached_property
     def governance(self) -> Governance:
         """Settings, organisations, approvers and sites, with all that is wrong with them."""
-        data: dict[str, bytes] = {}
-        problems: list[Problem] = []
-
-        def taken(*parts: str) -> bytes | None:
-            try:
-                data["/".join(parts)] = read = self._read(*parts)
-            except InvalidInputError as error:
-                problems.extend(error.details)
-                return None
-            return read
-
-        def reading(model: type[M], *parts: str) -> Reading[M] | None:
-            read = taken(*parts)
-            if read is None:
-                return None
-            try:
-                return load(documents.parse(read, self._label(*parts)), model)
-            except InvalidInputError as error:
-                problems.extend(error.details)
-                return None
-
-        settings = Settings()
-        organisations: dict[str, Organisation] = {}
-        sites: dict[str, Site] = {}
-        if os.path.lexists(self.path / SETTINGS) and (read := reading(Settings, SETTINGS)):
-            problems.extend(read.ruled(rules.settings_problems))
-            settings = read.model or settings
-        if listed := reading(Organisations, ORGANISATIONS):
-            problems.extend(listed.ruled(lambda found: rules.organisation_problems(found.root)))
-            organisations = {o.code: o for o in (listed.repaired.root if listed.repaired else ())}
-        signers = approvers.parse(taken(APPROVERS) or b"", self._label(APPROVERS))
-        problems.extend(signers.problems)
-        site_readings: dict[str, Reading[Site]] = {}
-        for entry in self._list("sites"):
-            name, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
-            if suffix != ".yaml":
-                problems.append(problem("is not a site", file=self._label("sites", entry.name), expected="NAME.yaml"))
-            elif found := reading(Site, "sites", entry.name):
-                site_readings[name] = found
-                problems.extend(found.problems)
-                if found.repaired:
-                    sites[name] = found.repaired
-        for name, wrong in rules.site_problems(sites):
-            if not site_readings[name].problems:
-                problems.append(site_readings[name].document.located(wrong))
-        return Governance(settings, organisations, signers, sites, data, tuple(ordered(problems)))
+        return governance.read(self.path)
 
     def _sound(self) -> Governance:
         if self.governance.problems:

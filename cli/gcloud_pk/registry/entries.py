@@ -1,0 +1,84 @@
+"""One tenant's folder as it was read, and what it keeps of requests that were accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from gcloud_pk.errors import Problem
+from gcloud_pk.model.request import TenantRequest
+from gcloud_pk.model.state import State
+from gcloud_pk.registry import standing
+from gcloud_pk.registry.approval import Signed
+from gcloud_pk.registry.readings import Reading
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A request that was accepted once, kept under `history/<sha256>/`.
+
+    `request`: with wrong values replaced where the formats of today are stricter, for comparing; what may be acted on
+    is `reading.model`.
+    """
+
+    digest: str
+    request: TenantRequest
+    signed: Signed
+    folder: Path
+    reading: Reading[TenantRequest]
+
+    @property
+    def revision(self) -> int:
+        """The request's revision."""
+        return self.request.metadata.revision
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tenant's folder. `reading` is None where request.yaml is missing or is no YAML; `problems` then says why.
+
+    `state_file` and `state_signature` are bytes, or None where there is none.
+    """
+
+    name: str
+    folder: Path
+    file: str
+    signed: Signed | None
+    reading: Reading[TenantRequest] | None
+    problems: tuple[Problem, ...]
+    history: tuple[Accepted, ...]
+    state_file: bytes | None = None
+    state_signature: bytes | None = None
+
+    @property
+    def data(self) -> bytes | None:
+        """The bytes of request.yaml."""
+        return self.signed.data if self.signed else None
+
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of request.yaml's bytes, hexadecimal."""
+        return sha256(self.signed.data).hexdigest() if self.signed else None
+
+    @property
+    def request(self) -> TenantRequest | None:
+        """The request, where it is well formed."""
+        return self.reading.model if self.reading else None
+
+    def kept(self, digest: str | None) -> Accepted | None:
+        """Return the accepted request of a digest, where history holds it intact."""
+        return next((accepted for accepted in self.history if accepted.digest == digest), None)
+
+    @property
+    def last_accepted(self) -> Accepted | None:
+        """The accepted request of the highest revision."""
+        return max(self.history, key=lambda accepted: (accepted.revision, accepted.digest), default=None)
+
+    @cached_property
+    def state(self) -> tuple[State | None, tuple[Problem, ...]]:
+        """What state.yaml says, whether it is to be believed or not."""
+        if self.state_file is None:
+            return None, ()
+        return standing.read(self.state_file, str(Path(self.file).with_name("state.yaml")))

@@ -1,0 +1,108 @@
+"""What decides for all tenants: settings, organisations, approvers and sites, read once each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcloud_pk.errors import InvalidInputError, Problem, problem
+from gcloud_pk.model import rules
+from gcloud_pk.model.organisation import Organisation, Organisations
+from gcloud_pk.model.settings import Settings
+from gcloud_pk.model.site import Site
+from gcloud_pk.registry import approvers, documents, files
+from gcloud_pk.registry.approvers import Signers
+from gcloud_pk.registry.readings import M, Reading, load, ordered
+
+ORGANISATIONS = "organisations.yaml"
+APPROVERS = "approvers"
+SETTINGS = "settings.yaml"
+
+
+@dataclass(frozen=True)
+class Governance:
+    """What decides for all tenants. `files`: path → the bytes that were read; trust covers exactly these."""
+
+    settings: Settings
+    organisations: Mapping[str, Organisation]
+    approvers: Signers
+    sites: Mapping[str, Site]
+    files: Mapping[str, bytes]
+    problems: tuple[Problem, ...]
+
+
+class _Reader:
+    """Reads the files of one registry, and gathers their bytes and their problems."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data: dict[str, bytes] = {}
+        self.problems: list[Problem] = []
+
+    def label(self, *parts: str) -> str:
+        return str(self.root.joinpath(*parts))
+
+    def bytes(self, *parts: str) -> bytes | None:
+        try:
+            self.data["/".join(parts)] = read = files.read(self.root.joinpath(*parts), root=self.root)
+        except InvalidInputError as error:
+            self.problems.extend(error.details)
+            return None
+        return read
+
+    def document(self, model: type[M], *parts: str) -> Reading[M] | None:
+        data = self.bytes(*parts)
+        if data is None:
+            return None
+        try:
+            return load(documents.parse(data, self.label(*parts)), model)
+        except InvalidInputError as error:
+            self.problems.extend(error.details)
+            return None
+
+    def settings(self) -> Settings:
+        if not os.path.lexists(self.root / SETTINGS) or not (found := self.document(Settings, SETTINGS)):
+            return Settings()
+        self.problems.extend(found.ruled(rules.settings_problems))
+        return found.model or Settings()
+
+    def organisations(self) -> dict[str, Organisation]:
+        listed = self.document(Organisations, ORGANISATIONS)
+        if listed is None:
+            return {}
+        self.problems.extend(listed.ruled(lambda found: rules.organisation_problems(found.root)))
+        return {o.code: o for o in (listed.repaired.root if listed.repaired else ())}
+
+    def approvers(self) -> Signers:
+        signers = approvers.parse(self.bytes(APPROVERS) or b"", self.label(APPROVERS))
+        self.problems.extend(signers.problems)
+        return signers
+
+    def sites(self) -> dict[str, Site]:
+        sites: dict[str, Site] = {}
+        readings: dict[str, Reading[Site]] = {}
+        for entry in files.entries(self.root / "sites", root=self.root):
+            name, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
+            if suffix != ".yaml":
+                self.problems.append(
+                    problem("is not a site", file=self.label("sites", entry.name), expected="NAME.yaml")
+                )
+            elif found := self.document(Site, "sites", entry.name):
+                readings[name] = found
+                self.problems.extend(found.problems)
+                if found.repaired:
+                    sites[name] = found.repaired
+        for name, wrong in rules.site_problems(sites):
+            if not readings[name].problems:
+                self.problems.append(readings[name].document.located(wrong))
+        return sites
+
+
+def read(root: Path) -> Governance:
+    """Read what decides for all tenants of the registry at `root`. What is wrong stands in `problems`."""
+    reader = _Reader(root)
+    settings, organisations = reader.settings(), reader.organisations()
+    signers, sites = reader.approvers(), reader.sites()
+    return Governance(settings, organisations, signers, sites, reader.data, tuple(ordered(reader.problems)))
