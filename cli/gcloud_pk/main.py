@@ -22,10 +22,14 @@ from gcloud_pk.text import as_json, escape
 NOUNS: dict[str, str] = {
     "lab": "A real control plane on this machine, to try everything with",
     "registry": "The folder of requests, approvals and sites: make, check, sign",
+    "organisation": "Who may ask for a tenant: add, list with what each holds",
+    "approver": "Who may approve: add, revoke, list",
     "request": "Ask for a tenant; validate, submit, approve or reject",
+    "waiver": "Exceptions that expire: propose, approve, list, end",
     "cluster": "Prepare a cluster for tenants; register it for a site",
     "onboard": "Bring approved requests to the cluster: plan, apply, verify",
     "tenant": "List, show, compare, verify and offboard tenants",
+    "audit": "Audits: what would be refused, before it is; reads only",
     "schema": "JSON Schema of every kind, for editors and CI",
     "completion": "Print the shell completion for bash, zsh or fish",
 }

@@ -244,6 +244,19 @@ def a_stub(place: Place) -> None:
     place.put(manifest_of(TENANT, metadata, spec=spec))
 
 
+def a_suspended_tenant(place: Place) -> None:
+    """A tenant with a binding of its own, which only the platform can give back."""
+    place.ministry.write("paused")
+    place.ministry.run("onboard", "paused", *CONFIRMED)
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+    place.put(manifest_of(ROLE, {"name": "reader", "namespace": "paused-prod"}, rules=rules))
+    reader = {"apiGroup": ROLE.group, "kind": "Role", "name": "reader"}
+    subject = DEVELOPERS | {"name": "oidc:paused-developers"}
+    own = manifest_of(ROLE_BINDING, {"name": "readers", "namespace": "paused-prod"}, roleRef=reader, subjects=[subject])
+    place.put(own)
+    place.ministry.run("tenant", "suspend", "paused", "--reason", "trial", "--yes")
+
+
 QUOTA = RESOURCE_QUOTA.path(PROD, "tenant")
 OBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tenants.gcloud.gov.pk": (TENANT.path(name="held"), {"spec": {"organisation": "OTHER"}}),
@@ -314,7 +327,12 @@ TRIALS: dict[Right, Trial] = {
     Right("deletecollection", "rolebindings.rbac.authorization.k8s.io"): Trial(OFFBOARD),
     Right("delete", "namespaces"): Trial(OFFBOARD),
     Right("delete", "tenants.gcloud.gov.pk"): Trial(("tenant", "offboard", "stub", "--confirm", "stub"), a_stub),
-    # Leases, and the question whether the policies are in force.
+    # What a suspension took from the tenant's own hands comes back to Roles that this program never writes.
+    Right("bind", "roles.rbac.authorization.k8s.io"): Trial(
+        ("tenant", "resume", "paused", "--reason", "trial", "--key", "KEY"), a_suspended_tenant
+    ),
+    # Leases, what remembers tenants that left among them, and the question whether the policies are in force.
+    Right("list", "leases.coordination.k8s.io"): Trial(PLAN),
     Right("create", "leases.coordination.k8s.io"): drift(*OBJECTS["resourcequotas"]),
     Right("get", "leases.coordination.k8s.io"): Trial(AT_ONCE, a_live_lease),
     Right("update", "leases.coordination.k8s.io"): Trial(AT_ONCE, a_long_dead_lease),
@@ -345,7 +363,8 @@ def test_without_a_right_the_command_that_needs_it_fails_and_names_it(place: Pla
         trial.before(place)
         with place.without(PATHS[kind], HELD[kind], right):
             since = place.ministry.audit_size()
-            done = place.ministry.run(*trial.command, check=None)
+            command = [str(place.ministry.key) if word == "KEY" else word for word in trial.command]
+            done = place.ministry.run(*command, check=None)
     written = place.wrote(since)
     assert done.returncode == (8 if written else 4), done.stdout + done.stderr
     assert bool(re.search("half way|not brought to the end", done.stderr)) is written, done.stderr

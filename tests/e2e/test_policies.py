@@ -147,6 +147,8 @@ def test_a_policy_type_checks(api: Api, policy: str) -> None:
     [
         ("gpk-images", "params.spec.registries", "params.spec.registriez"),
         ("gpk-images", "object.spec.containers", "object.spec.containerz"),
+        ("gpk-images", "params.spec.waivers", "params.spec.waiverz"),
+        ("gpk-waivers", "params.spec.waivers", "params.spec.waiverz"),
         ("gpk-role-bindings", "params.spec.namespaces", "params.spec.namespacez"),
         ("gpk-services", "object.spec.?type", "object.spec.?typ"),
         ("gpk-network-policies", "params.spec.egressCidrs", "params.spec.egressCidrz"),

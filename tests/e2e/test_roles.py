@@ -282,7 +282,7 @@ def test_the_verifier_reads_no_secret_even_by_a_dry_run(
         *((verb, "secrets") for verb in (*READ, *WRITE)),
         *((verb, "clusterroles.rbac.authorization.k8s.io") for verb in (*WRITE, "escalate")),
         *((verb, "clusterrolebindings.rbac.authorization.k8s.io") for verb in WRITE),
-        *((verb, "roles.rbac.authorization.k8s.io") for verb in (*READ, *WRITE, "bind", "escalate")),
+        *((verb, "roles.rbac.authorization.k8s.io") for verb in (*READ, *WRITE, "escalate")),
         *((verb, "validatingadmissionpolicies.admissionregistration.k8s.io") for verb in WRITE),
         *((verb, "validatingadmissionpolicybindings.admissionregistration.k8s.io") for verb in WRITE),
         *((verb, "validatingwebhookconfigurations.admissionregistration.k8s.io") for verb in WRITE),

@@ -196,14 +196,14 @@ def test_wrong_usage_is_2_and_says_what_was_meant(run: Run, words: list[str], hi
 
 
 def test_junit_is_known_where_the_check_is_and_nowhere_else() -> None:
-    """`tenant verify` prints verdicts; whoever gets the right to `junit` has to print them too."""
+    """These print verdicts; whoever gets the right to `junit` has to print them too."""
     root = click.Context(main.cli)
     knows = set()
     for noun in main.NOUNS:
         command = main.cli.get_command(root, noun)
         below = command.commands.values() if isinstance(command, click.Group) else [command]
         knows |= {f"{noun} {c.name}" for c in below if isinstance(c, Command) and c.junit}
-    assert knows == {"tenant verify"}
+    assert knows == {"audit impact", "tenant verify"}
 
 
 def test_who_gives_no_command_gets_the_help_page_not_an_error(run: Run) -> None:

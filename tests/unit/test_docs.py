@@ -76,7 +76,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def command_lines(text: str) -> Iterator[str]:
     """Yield command lines of fenced blocks and of inline code; explanations that follow them are cut off."""
     for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        joined = re.sub(r"\\\n\s*", " ", block)
+        joined = re.sub(r"\s*\\\n\s*", " ", block)
         for line in joined.splitlines():
             found = re.match(r"\s*(?:\$ )?(gcloud-pk\b.*)", line)
             if found:

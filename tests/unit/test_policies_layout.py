@@ -54,14 +54,24 @@ def test_a_policy_fails_closed_and_its_binding_denies_and_notes(folder: Path) ->
     assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
 
 
+# It matches every kind, what controllers put into a new namespace included, and only ever takes away.
+WITHOUT_PARAMETERS_NOTHING = {"gpk-suspended"}
+
+
 def test_a_missing_parameter_denies_and_has_a_fixture(folder: Path) -> None:
     policy, binding = pair(folder)
     if "paramKind" not in policy["spec"]:
         assert "paramRef" not in binding["spec"]
         return
+    action, verdict = ("Allow", "admitted") if folder.name in WITHOUT_PARAMETERS_NOTHING else ("Deny", "denied")
     assert policy["spec"]["paramKind"] == {"apiVersion": "gcloud.gov.pk/v1alpha1", "kind": "TenantPolicy"}
-    assert binding["spec"]["paramRef"] == {"name": labels.TENANT_POLICY_NAME, "parameterNotFoundAction": "Deny"}
-    assert (folder / "denied" / "parameters-are-missing.yaml").is_file()
+    assert binding["spec"]["paramRef"] == {"name": labels.TENANT_POLICY_NAME, "parameterNotFoundAction": action}
+    assert (folder / verdict / "parameters-are-missing.yaml").is_file()
+
+
+def test_a_policy_that_matches_every_kind_asks_little_of_tenants_that_are_not_suspended() -> None:
+    policy, _ = pair(POLICIES / "gpk-suspended")
+    assert [c["expression"] for c in policy["spec"]["matchConditions"]] == ["has(params.spec.suspended)"]
 
 
 def test_a_selector_stands_in_the_policy_never_in_the_binding(folder: Path) -> None:
@@ -186,8 +196,11 @@ def test_only_the_onboarder_manages_and_it_binds_the_tenants_roles_only() -> Non
     for role in ALL_ROLES:
         held = rights(role)
         assert (("gcloud.gov.pk", "platform", "*", "manage") in held) == (role == "onboarder")
-        bound = {right[2] for right in held if right[3] == "bind"}
-        assert bound == ({f"gcloud-pk:{name}" for name in TENANT_ROLES} if role == "onboarder" else set())
+        bound = {right[1:3] for right in held if right[3] == "bind"}
+        # Any Role of a namespace, to give back what a suspension took: gpk-onboarder keeps that to tenants' namespaces,
+        # gpk-role-bindings to tenants' subjects.
+        allowed = {("roles", "*"), *(("clusterroles", f"gcloud-pk:{name}") for name in TENANT_ROLES)}
+        assert bound == (allowed if role == "onboarder" else set())
 
 
 def test_what_the_onboarder_writes_in_namespaces_is_kept_inside_tenants_by_a_policy() -> None:

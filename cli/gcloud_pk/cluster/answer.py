@@ -111,7 +111,8 @@ def _forbidden(answer: Answer, subject: str) -> ForbiddenError:
     grants = _MAY_NOT_BIND.search(answer.message)
     if grants is not None:
         return ForbiddenError(
-            f"user {grants['user']!r} has no right to bind the role of {subject}, which is one of {_ROLES}",
+            f"user {grants['user']!r} has no right to bind the role of {subject}, which is one of {_ROLES} "
+            "or of roles.rbac.authorization.k8s.io",
             user=grants["user"],
             verb="bind",
             resource=_ROLES,

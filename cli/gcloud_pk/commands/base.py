@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 from gcloud_pk.console import Console
+from gcloud_pk.login import operator_name
+
+__all__ = ["GLOBAL_OPTIONS_HELP", "Command", "Group", "Invocation", "operator_name", "pass_invocation"]
 
 GLOBAL_OPTIONS_HELP = (
     "Global options stand before or after the noun: --registry, --trust, --kubeconfig, --context, "

@@ -54,6 +54,16 @@ def open_registry(invocation: Invocation) -> Registry:
     return Registry.open(invocation.registry)
 
 
+def open_registry_if_there(invocation: Invocation) -> Registry | None:
+    """Return the registry that was named, or the one at the default place, if it is there; verified with `--trust`."""
+    if not invocation.values.get("registry") and not invocation.registry.is_dir():
+        return None
+    opened = open_registry(invocation)
+    if invocation.trust:
+        opened.trust(invocation.trust)
+    return opened
+
+
 def recognised(invocation: Invocation, *, allow_unregistered: bool) -> Connection:
     """Open registry and cluster for writing. Raises RefusedError where the cluster is not the one meant."""
     from gcloud_pk.cluster.identity import cluster_uid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gcloud_pk.commands.adopting import adopt_options, look_ahead
 from gcloud_pk.commands.base import Command, Invocation, pass_invocation
 from gcloud_pk.commands.connection import (
     Connection,
@@ -21,8 +23,6 @@ from gcloud_pk.commands.connection import (
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, WrongUsageError
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
     from gcloud_pk.model.finding import Finding
@@ -63,6 +63,7 @@ REMOVAL_LIMIT = 0.05
     metavar="SECONDS",
     help="How long to wait for another operator of the same tenant.",
 )
+@adopt_options
 @allow_unregistered_option
 @pass_invocation
 def onboard(
@@ -76,6 +77,8 @@ def onboard(
     allow_removals: int | None,
     force_conflicts: bool,
     wait_for_lock: float,
+    adopt: tuple[str, ...],
+    remove_openings: bool,
     allow_unregistered_cluster: bool,
 ) -> int:
     """Bring approved requests to the cluster: plan, confirm, apply, verify.
@@ -93,6 +96,10 @@ def onboard(
             "name tenants, or give --all", resolution="gcloud-pk onboard moitt, or gcloud-pk onboard --all"
         )
     names = None if everyone else tenants
+    if adopt and (len(tenants) != 1 or output_dir is not None):
+        raise WrongUsageError("--adopt is for one tenant by name, and for a cluster")
+    if remove_openings and not adopt:
+        raise WrongUsageError("--remove-openings goes with --adopt")
     if output_dir is not None:
         if dry_run:
             raise WrongUsageError(
@@ -109,6 +116,8 @@ def onboard(
         allow_removals=allow_removals,
         force_conflicts=force_conflicts,
         wait_for_lock=wait_for_lock,
+        adopt=adopt,
+        remove_openings=remove_openings,
     )
 
 
@@ -123,9 +132,13 @@ def _apply(
     allow_removals: int | None,
     force_conflicts: bool,
     wait_for_lock: float,
+    adopt: Sequence[str] = (),
+    remove_openings: bool = False,
 ) -> int:
     from gcloud_pk.cluster.waiting import policies_in_force
     from gcloud_pk.cluster.write import refuse_conflicts
+    from gcloud_pk.commands.recording import Recorder, stray_heads
+    from gcloud_pk.onboarding.closures import tombstones
     from gcloud_pk.onboarding.intake import take_in
     from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE, check_intact
     from gcloud_pk.onboarding.population import survey, tenants_in_place
@@ -138,13 +151,20 @@ def _apply(
     in_place = tenants_in_place_or_none(api, tenants_in_place)
     policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
     check_intact(api)
-    intake = take_in(connection.registry, connection.standing, names, in_place)
-    for note in intake.notes:
+    intake = take_in(connection.registry, connection.standing, names, in_place, buried=tombstones(api))
+    for note in (
+        *intake.notes,
+        *reviews_due(intake.tenants),
+        *stray_heads(connection.registry, [t.name for t in intake.tenants], in_place),
+    ):
         console.warn(note)
     population = survey(api, [t.name for t in intake.tenants] if names is not None else None)
-    prepared = prepare(api, intake.tenants, population=population)
+    prospect = look_ahead(invocation, api, intake.tenants[0], adopt, remove_openings=remove_openings) if adopt else None
+    prepared = prepare(api, intake.tenants, population=population, adopting=adopt)
     phases = {"plan": time.perf_counter() - started, "apply": 0.0}
     show_plan(console, prepared, intake.skipped)
+    if prospect is not None:
+        prospect.show(console)
     if names is None:
         refuse_many_removals(
             prepared, population_size=sum(len(o) for o in population.objects.values()), allowed=allow_removals
@@ -170,27 +190,33 @@ def _apply(
                 progress.advance(note=f"verified {tenant.name}")
                 return findings
 
+            recorder = Recorder(connection.registry, console, connection.standing.uid)
             run = Run(
                 api,
                 force_conflicts=force_conflicts,
                 wait_for_lock=wait_for_lock,
                 verify=watched if check else None,
+                record=recorder.onboard,
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
             )
             began = time.perf_counter()
             with told_when_interrupted(api, "the same command"):
                 outcomes = run.onboard(prepared)
             phases["apply"] = time.perf_counter() - began
-        digests = {tenant.name: tenant.digest for tenant in intake.tenants}
+        brought = {tenant.name: tenant for tenant in intake.tenants}
         for outcome in outcomes:
             if outcome.error is None:
-                _keep(connection, outcome.name, digests[outcome.name], intake.moments.get(outcome.name), console)
+                tenant = brought[outcome.name]
+                _keep(connection, outcome.name, tenant.digest, intake.moments.get(outcome.name), console)
+                if outcome.name in recorder.onboarded and outcome.findings:
+                    recorder.verify(tenant, outcome.findings, quick=True)
     error = summary_error(outcomes, persisted=api.persisted)
     if error is not None and not console.machine:
         show_outcomes(console, outcomes, applied=not dry_run)
         raise error
     phases["total"] = time.perf_counter() - started
-    return _finish(console, outcomes, intake, phases, error, applied=not dry_run)
+    told = {"adoption": prospect.as_dict()} if prospect is not None else {}
+    return _finish(console, outcomes, intake, phases, error, applied=not dry_run, more=told)
 
 
 def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
@@ -215,6 +241,18 @@ def _keep(connection: Connection, name: str, digest: str, at: dt.datetime | None
         connection.registry.keep(name, at)
     except GcloudPkError as error:
         console.warn(f"tenant {name}: the accepted request was not kept in the registry: {error.message}")
+
+
+def reviews_due(tenants: Sequence[Tenant]) -> list[str]:
+    """Return a warning for each tenant whose review is due; it is onboarded all the same."""
+    import datetime as dt
+
+    today = dt.datetime.now(dt.UTC).date()
+    return [
+        f"tenant {tenant.name}: its review was due on {day}; ask its owner for a new revision, or suspend it"
+        for tenant in tenants
+        if (day := tenant.request.spec.review_after) is not None and day < today
+    ]
 
 
 def _planned(prepared: Prepared) -> Outcome:
@@ -243,6 +281,7 @@ def refuse_many_removals(prepared: Sequence[Prepared], *, population_size: int, 
 def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[Skipped]) -> None:
     """Show what a run would do: removals and field changes in full, creations counted (listed with -v)."""
     from gcloud_pk.cluster.plan import Action
+    from gcloud_pk.onboarding import waivers
 
     for one in prepared:
         counts = one.plan.counts()
@@ -259,6 +298,8 @@ def show_plan(console: Console, prepared: Sequence[Prepared], skipped: Sequence[
             console.show_styled(
                 console.styled(f"  ! environment {name} left the request: retired, not deleted", fg="yellow")
             )
+        for line in waivers.in_words(one.plan.changes, dt.datetime.now(dt.UTC).date()):
+            console.show_styled(console.styled(f"  ! {line}", fg="yellow"))
         for change in one.plan.changes:
             if change.action is Action.CREATE and (console.verbosity or not new):
                 console.show_styled(console.styled(f"  + {change.key}", fg="green"))
@@ -322,8 +363,12 @@ def _finish(
     error: GcloudPkError | None,
     *,
     applied: bool,
+    more: Mapping[str, Any],
 ) -> int:
-    """Show what became of the run; return its exit code. `phases`: wall seconds; apply includes verify."""
+    """Show what became of the run; return its exit code.
+
+    `phases`: wall seconds; apply includes verify. `more`: what else the document holds.
+    """
     from gcloud_pk.model.finding import exit_code
     from gcloud_pk.proof.verify import omitted
 
@@ -341,6 +386,7 @@ def _finish(
             "dryRun": not applied,
             "phases": {name: round(value, 3) for name, value in phases.items()},
             "seconds": round(phases["total"], 3),
+            **more,
         }
         if error is not None:
             document["error"] = error.as_dict()
@@ -359,7 +405,8 @@ def _code_of(skipped: Sequence[Skipped]) -> int:
 def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: Path) -> int:
     """Render to files. Approvals and trust hold here too: what GitOps applies is what was approved."""
     from gcloud_pk.onboarding.intake import take_in
-    from gcloud_pk.onboarding.output import remove_folder, write_folder
+    from gcloud_pk.onboarding.output import close_folder, remove_folder, write_folder
+    from gcloud_pk.registry.suspension import how
 
     console = invocation.console
     registry = open_registry(invocation)
@@ -371,6 +418,11 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
     intake = take_in(registry, None, names, {})
     written = {tenant.name: write_folder(folder, tenant) for tenant in intake.tenants}
     removed = [s.name for s in intake.skipped if s.reason == "offboarded" and remove_folder(folder, s.name)]
+    closed = [
+        s.name
+        for s in intake.skipped
+        if s.reason == "suspended" and close_folder(folder, s.name, how(registry, registry.entry(s.name)))
+    ]
     if console.machine:
         console.document(
             {
@@ -380,6 +432,7 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
                     for name, one in written.items()
                 ],
                 "removed": removed,
+                "closed": closed,
                 "skipped": [skip.as_dict() for skip in intake.skipped],
             }
         )
@@ -390,6 +443,8 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
                 console.show(f"  ! environment {environment} left the request: its files say retired")
         for name in removed:
             console.show(f"{name}: offboarded; its files are removed")
+        for name in closed:
+            console.show(f"{name}: suspended; its files give no access")
         for skip in intake.skipped:
             console.show(f"left alone: {skip.name}: {skip.reason}")
             for detail in skip.error.details if skip.error else ():

@@ -1,4 +1,4 @@
-"""`gcloud-pk registry`: make, check, sign."""
+"""`gcloud-pk registry`: make, check, sign, look back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.history import history
 from gcloud_pk.errors import InvalidInputError, WrongUsageError
 
 _FILE = click.Path(path_type=Path)
@@ -18,6 +19,9 @@ def registry() -> None:
 
     It belongs under version control; `registry check` is for its CI. Whoever acts on it names its keepers with --trust.
     """
+
+
+registry.add_command(history)
 
 
 @registry.command()
@@ -89,6 +93,7 @@ def check(invocation: Invocation) -> None:
                 "approvers": len(opened.approvers.listed),
                 "sites": len(opened.sites),
                 "tenants": {state: states.count(state) for state in sorted(set(states))},
+                "notes": [note.as_dict() for note in opened.notes],
             }
         )
         return
@@ -99,6 +104,8 @@ def check(invocation: Invocation) -> None:
         f"{_count(len(states), 'tenant')}" + (f" ({counted})" if counted else "")
     )
     console.show(f"signed by {trusted.signer}" if trusted.trusted else f"not trusted: {trusted.reason}")
+    for note in opened.notes:
+        console.note(f"note: {note}")
 
 
 def _count(number: int, noun: str) -> str:

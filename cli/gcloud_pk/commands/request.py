@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
-from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, UnavailableError, WrongUsageError
+from gcloud_pk.commands.connection import open_registry_if_there
+from gcloud_pk.commands.drafting import new
+from gcloud_pk.errors import InvalidInputError, Problem, WrongUsageError
+from gcloud_pk.text import number_of
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
     from gcloud_pk.registry.approval import Approvals
+    from gcloud_pk.registry.differences import Difference
     from gcloud_pk.registry.entries import Entry
     from gcloud_pk.registry.folder import Registry
 
@@ -35,111 +39,11 @@ def _open(invocation: Invocation) -> Registry:
     return opened
 
 
-def _open_if_there(invocation: Invocation) -> Registry | None:
-    """Return the registry that was named, or the one at the default place, if it is there."""
-    if invocation.values.get("registry") or invocation.registry.is_dir():
-        return _open(invocation)
-    return None
-
-
-@request.command()
-@click.option("-o", "--output", metavar="FILE", type=_FILE, help="Write here.  [default: standard output]")
-@click.option("--from", "source", metavar="FILE", type=_FILE, help="Take the answers from a request; ask for nothing.")
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
-@pass_invocation
-def new(invocation: Invocation, output: Path | None, source: Path | None, force: bool) -> None:
-    """Write a new request by answering questions.
-
-    Prints a commented YAML that validates; -o puts it in a file.
-    """
-    from gcloud_pk.commands.questions import ask
-    from gcloud_pk.registry import files
-    from gcloud_pk.registry.documents import parse
-    from gcloud_pk.registry.writing import draft_yaml, request_yaml
-
-    if output is not None and not output.parent.is_dir():
-        raise UnavailableError(f"there is no folder {output.parent}", resolution="make it, or name another file")
-    if output is not None and not force and (output.exists() or output.is_symlink()):
-        raise RefusedError(f"{output} is there already", resolution="name another file, or give --force")
-    opened = _open_if_there(invocation)
-    if source is None:
-        try:
-            fields = ask(opened)
-        except click.Abort:
-            if sys.stdin.isatty():
-                raise
-            raise WrongUsageError(
-                "the answers on standard input ended too early", resolution="give --from FILE, or answer in a terminal"
-            ) from None
-        text = request_yaml(fields)
-        if wrong := _wrong(text, "the request", opened):
-            text = draft_yaml(fields, wrong)
-            _write(invocation.console, text, output)
-            name = str(output or "the draft above")
-            raise InvalidInputError(
-                f"the answers make no valid request yet; {name} holds them, with what to mend",
-                details=_wrong(text, name, opened),
-                resolution=f"mend it, then: gcloud-pk request validate {output or 'FILE'}",
-            )
-    else:
-        document = parse(files.read(source), str(source))
-        text = request_yaml(document.value) if isinstance(document.value, dict) else ""
-        _valid(document.data, str(source), opened)
-    model = _valid(text.encode(), str(output or "the request"), opened)
-    console = invocation.console
-    if output is not None or not console.machine:
-        _write(console, text, output)
-    if console.machine:
-        console.document(
-            {"file": str(output) if output else None, "tenant": model.metadata.name, "request": _plain(model)}
-        )
-    elif output is not None:
-        console.show(f"wrote {output}")
-        console.show(f"next: look at it, then: gcloud-pk request submit {output}")
-
-
-def _write(console: Console, text: str, output: Path | None) -> None:
-    """Write to a file, or print: what somebody answered is shown rather than lost where the file cannot be written."""
-    from gcloud_pk.registry import files
-
-    if output is None:
-        click.echo(text, nl=False, err=console.machine)
-        return
-    try:
-        with files.locked(output.parent):
-            files.write(output, text.encode(), root=output.parent)
-    except UnavailableError:
-        click.echo(text, nl=False, err=console.machine)
-        raise
+request.add_command(new)
 
 
 def _plain(model: Any) -> Any:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def _valid(data: bytes, name: str, opened: Registry | None) -> Any:
-    wrong, reading = _judge(data, name, opened)
-    if wrong or reading is None or reading.model is None:
-        raise InvalidInputError(f"{name} is not valid", details=wrong)
-    return reading.model
-
-
-def _wrong(text: str, name: str, opened: Registry | None) -> list[Problem]:
-    try:
-        return _judge(text.encode(), name, opened)[0]
-    except InvalidInputError as error:
-        return list(error.details)
-
-
-def _judge(data: bytes, name: str, opened: Registry | None, around: Any = None) -> tuple[list[Problem], Any]:
-    from gcloud_pk.model.request import TenantRequest
-    from gcloud_pk.model.rules import Surroundings, request_problems
-    from gcloud_pk.registry.documents import parse
-    from gcloud_pk.registry.readings import load
-
-    reading = load(parse(data, name), TenantRequest)
-    surroundings = around or (opened.surroundings if opened else Surroundings(registry=False))
-    return reading.ruled(lambda model: request_problems(model, surroundings)), reading
 
 
 @request.command()
@@ -160,7 +64,7 @@ def validate(invocation: Invocation, paths: tuple[Path, ...]) -> None:
     from gcloud_pk.registry.documents import parse
     from gcloud_pk.registry.readings import load, ordered
 
-    opened = _open_if_there(invocation)
+    opened = open_registry_if_there(invocation)
     problems: list[Problem] = list(opened.governance.problems) if opened else []
     readings = []
     for path in paths:
@@ -249,7 +153,7 @@ def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
     opened = _open(invocation)
     done = hand_in(opened, file, key)
     name = done.request.metadata.name
-    need = opened.settings.approvals_for(done.request.spec.classification)
+    need = opened.demand(done.request).total
     console = invocation.console
     warnings = _warn(console, opened, done.request)
     if console.machine:
@@ -269,6 +173,10 @@ def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
         return
     console.show(f"submitted revision {done.request.metadata.revision} of tenant {name} (SHA-256 {done.digest})")
     console.show(f"next: {need} approver{'s' if need > 1 else ''} run: gcloud-pk request approve {name} --key KEY")
+    if opened.demand(done.request).binding:
+        fresh = _open(invocation)
+        for awaited in fresh.approvals(fresh.entry(name)).awaits:
+            console.show(f"outstanding: {awaited}")
 
 
 @request.command()
@@ -287,7 +195,7 @@ def show(invocation: Invocation, tenant: str) -> None:
     if console.machine:
         shape["request"] = _plain(entry.request) if entry.request else None
         shape["accepted"] = {"revision": last.revision, "digest": last.digest} if last else None
-        shape["changes"] = [{"field": d.path, "before": d.before, "after": d.after} for d in changes]
+        shape["changes"] = [d.as_dict() for d in changes]
         console.document(shape)
         return
     console.show(f"tenant {tenant}: {_state_words(shape)}")
@@ -298,6 +206,8 @@ def show(invocation: Invocation, tenant: str) -> None:
     if entry.request:
         approvals = opened.approvals(entry)
         console.show(f"approved by: {', '.join(approvals.have) or 'nobody yet'}; {approvals.need} needed")
+        for awaited in approvals.awaits:
+            console.show(f"outstanding: {awaited}")
         for refusal in approvals.refused:
             console.show(f"not counted: {refusal.file} {refusal.message}")
     for found in shape["problems"]:
@@ -322,14 +232,63 @@ def _show_request(console: Console, entry: Entry) -> None:
         console.show(f"SHA-256 {entry.digest}  {entry.file}")
 
 
-def _show_changes(console: Console, revision: int, changes: list[Any]) -> None:
-    console.show(f"changed since revision {revision}, which was accepted last:")
+def _show_changes(console: Console, revision: int, changes: list[Difference]) -> None:
+    opening = sum(change.opens for change in changes)
+    count = f"; {opening} of {len(changes)} open something (they stand first)" if opening else "; nothing is opened"
+    console.show(f"changed since revision {revision}, which was accepted last{count}:")
     for change in changes:
         console.show(f"  {change}")
 
 
+@request.command()
+@click.argument("tenant")
+@pass_invocation
+def diff(invocation: Invocation, tenant: str) -> None:
+    """Show what a proposed request changes, in words.
+
+    Compares it with the accepted one. What opens something stands first, marked +access, +egress, +exposure,
+    +images or +protection.
+    """
+    from gcloud_pk.registry.differences import differences
+
+    opened = _open(invocation)
+    entry = opened.entry(tenant)
+    proposed = entry.reading.repaired if entry.reading else None
+    if proposed is None:
+        raise InvalidInputError(f"the request of tenant {tenant} cannot be read", details=entry.problems)
+    last, console = entry.last_accepted, invocation.console
+    changes = differences(last.request, proposed) if last else []
+    if problems := opened.content_problems(entry):
+        found = number_of(len(problems), "problem")
+        console.warn(f"the proposed request is not valid; gcloud-pk request show {tenant} names {found}")
+    if console.machine:
+        console.document(
+            {
+                "tenant": tenant,
+                "state": opened.status(entry),
+                "accepted": {"revision": last.revision, "digest": last.digest} if last else None,
+                "proposed": {"revision": proposed.metadata.revision, "digest": entry.digest},
+                "changes": [change.as_dict() for change in changes],
+            }
+        )
+        return
+    if last is None:
+        console.show(f"no request of tenant {tenant} was accepted yet, so all of it is new")
+        console.show(f"see it: gcloud-pk request show {tenant}")
+    elif last.digest == entry.digest:
+        console.show(f"nothing is proposed: revision {last.revision} is what was accepted")
+    elif not changes:
+        console.show(f"revision {proposed.metadata.revision} asks for the same as revision {last.revision}")
+    else:
+        console.show(f"tenant {tenant}, revision {proposed.metadata.revision} ({opened.status(entry)}):")
+        _show_changes(console, last.revision, changes)
+
+
 def _shape(opened: Registry, entry: Entry) -> dict[str, Any]:
     """Return the documented shape of one request (`request list --format json`)."""
+    from gcloud_pk.model.federation import province_of
+    from gcloud_pk.registry import turn
+
     read = entry.reading.repaired if entry.reading else None
     approvals: Approvals | None = opened.approvals(entry) if entry.request else None
     return {
@@ -338,12 +297,10 @@ def _shape(opened: Registry, entry: Entry) -> dict[str, Any]:
         "digest": entry.digest,
         "classification": entry.request.spec.classification if entry.request else None,
         "organisation": entry.request.spec.organisation if entry.request else None,
+        "province": province_of(read.spec.organisation, opened.organisations) if read else None,
         "state": opened.status(entry),
-        "approvals": {
-            "have": list(approvals.have) if approvals else [],
-            "need": approvals.need if approvals else None,
-            "refused": [{"file": r.file, "reason": r.message} for r in approvals.refused] if approvals else [],
-        },
+        "approvals": approvals.as_dict() if approvals else {"have": [], "need": None, "awaits": [], "refused": []},
+        "next": turn.of(opened, entry).as_dict(),
         "problems": [p.as_dict() for p in opened.entry_problems(entry)],
     }
 
@@ -361,33 +318,71 @@ def _state_words(shape: dict[str, Any]) -> str:
     type=click.Choice(["pending", "approved", "rejected", "suspended", "offboarded", "invalid"]),
     help="Only requests in this state.",
 )
+@click.option(
+    "--province",
+    type=click.Choice(["federal", "ict", "punjab", "sindh", "kp", "balochistan", "gb", "ajk"]),
+    help="Only requests of this province's organisations; federal: of no province.",
+)
 @pass_invocation
-def list_(invocation: Invocation, state: str | None) -> None:
-    """List all requests and what became of them."""
+def list_(invocation: Invocation, state: str | None, province: str | None) -> None:
+    """List all requests by province: what became of them, who must act next and since when.
+
+    Times are UTC. Since when is known from the tenant's history.
+    """
     opened = _open(invocation)
     opened.verify_all()
     shapes = [_shape(opened, entry) for entry in opened.tenants.values()]
-    shapes = [shape for shape in shapes if state in {None, shape["state"]}]
+    shapes = [
+        shape
+        for shape in shapes
+        if state in {None, shape["state"]} and province in {None, shape["province"] or "federal"}
+    ]
+    shapes.sort(key=lambda shape: (shape["province"] or "", shape["tenant"]))  # the federal ones first
     console = invocation.console
     if console.machine:
         console.document({"requests": shapes})
         return
     if not shapes:
-        console.show(f"no request in {opened.path}" + (f" is {state}" if state else ""))
+        of = f" of {province}" if province else ""
+        console.show(f"no request in {opened.path}{of}" + (f" is {state}" if state else ""))
         return
     console.table(
-        ("TENANT", "REVISION", "CLASS", "ORGANISATION", "STATE", "APPROVED BY"),
+        ("PROVINCE", "TENANT", "REVISION", "CLASS", "ORGANISATION", "STATE", "APPROVED BY", "NEXT", "SINCE"),
         [
             (
+                shape["province"] or "federal",
                 shape["tenant"],
                 shape["revision"],
                 shape["classification"],
                 shape["organisation"],
                 _state_words(shape),
                 ", ".join(shape["approvals"]["have"]),
+                _party(shape),
+                (shape["next"]["since"] or "")[:16].replace("T", " "),
             )
             for shape in shapes
         ],
+    )
+    if waiting := _waiting(shapes):
+        console.show(waiting)
+
+
+def _party(shape: dict[str, Any]) -> str:
+    """Return the one word for who must act next; empty for nobody."""
+    who = shape["next"]["who"]
+    return str(shape["next"]["of"]) if who == "approver" else "" if who == "nobody" else f"the {who}"
+
+
+def _waiting(shapes: list[dict[str, Any]]) -> str:
+    """Return `2 wait for punjab, 1 for the platform`: approvers by province or tier, then the others."""
+    from collections import Counter
+
+    words = {"federal": "federal approvers"}
+    counted = Counter(words.get(party, party) for party in map(_party, shapes) if party)
+    order = sorted(counted, key=lambda party: (party.startswith("the "), party))
+    wait = ["waits ", "wait "]
+    return ", ".join(
+        f"{counted[party]} {wait[counted[party] > 1] if i == 0 else ''}for {party}" for i, party in enumerate(order)
     )
 
 
@@ -411,9 +406,8 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
     console = invocation.console
     before = opened.approvals(entry)
     if signer.principal in before.have:
-        after = before
-        if after.sufficient:
-            opened.keep(tenant)  # whoever approved last may have been stopped before this
+        # Whoever approved last may have been stopped before it was recorded and kept.
+        after = acts.approved(opened, tenant, signer.principal)
         console.note(f"{signer.principal} has approved this request already; nothing was changed")
     else:
         _show_request(console, entry)
@@ -433,11 +427,17 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
                 "digest": entry.digest,
                 "principal": signer.principal,
                 "state": "approved" if after.sufficient else "pending",
-                "approvals": {"have": list(after.have), "need": after.need},
+                "approvals": {
+                    "have": list(after.have),
+                    "need": after.need,
+                    "awaits": [awaited.as_dict() for awaited in after.awaits],
+                },
             }
         )
         return
     console.show(f"tenant {tenant}: {len(after.have)} of {after.need} approvals ({', '.join(after.have)})")
+    for awaited in after.awaits:
+        console.show(f"outstanding: {awaited}")
     if after.sufficient:
         console.show(f"next: gcloud-pk onboard {tenant}")
 

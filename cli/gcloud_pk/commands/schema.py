@@ -10,7 +10,7 @@ import click
 from gcloud_pk.commands.base import Command, Invocation, pass_invocation
 from gcloud_pk.errors import WrongUsageError
 
-_KINDS = ("TenantRequest", "Site", "Organisations", "Settings", "State")
+_KINDS = ("TenantRequest", "Site", "Organisations", "Settings", "State", "Waiver")
 
 
 @click.command(cls=Command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import (
     Connection,
     allow_unregistered_option,
@@ -19,16 +19,25 @@ from gcloud_pk.commands.connection import (
     recognised,
     told_when_interrupted,
 )
+from gcloud_pk.commands.ministry import kubeconfig, welcome
+from gcloud_pk.commands.suspension import resume, suspend, verify_suspended
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
+    from gcloud_pk.console import Console
     from gcloud_pk.onboarding.run import Prepared
     from gcloud_pk.registry.folder import Registry
 
 
 @click.group(cls=Group)
 def tenant() -> None:
-    """List, show, compare, verify and offboard tenants."""
+    """List, show, compare, verify, suspend and offboard tenants."""
+
+
+tenant.add_command(suspend)
+tenant.add_command(resume)
+tenant.add_command(kubeconfig)
+tenant.add_command(welcome)
 
 
 @tenant.command("list")
@@ -66,7 +75,8 @@ def list_(invocation: Invocation) -> None:
             ("TENANT", "ORGANISATION", "CLASS", "ISOLATION", "SITE", "REVISION", "PHASE", "ENVIRONMENTS", "REVIEW"),
             [
                 (r["name"], r["organisation"], r["classification"], r["isolation"], r["site"] or "-", r["revision"],
-                 r["phase"] or "-", len(r["namespaces"]), r["reviewAfter"] or "-")
+                 r["phase"] or "-", len(r["namespaces"]),
+                 (r["reviewAfter"] or "-") + (" (overdue)" if r["reviewOverdue"] else ""))
                 for r in rows
             ],
         )  # fmt: skip
@@ -81,6 +91,8 @@ def list_(invocation: Invocation) -> None:
 
 
 def _row(name: str, live: dict[str, Any]) -> dict[str, Any]:
+    from gcloud_pk.model.advice import is_overdue
+
     spec, status = live.get("spec", {}), live.get("status") or {}
     return {
         "name": name,
@@ -95,7 +107,9 @@ def _row(name: str, live: dict[str, Any]) -> dict[str, Any]:
         "approvers": status.get("approvers", []),
         "namespaces": [e["namespace"] for e in spec.get("environments", ())],
         "retired": status.get("retired", []),
+        "suspendedAt": status.get("suspendedAt"),
         "reviewAfter": spec.get("reviewAfter"),
+        "reviewOverdue": is_overdue(spec.get("reviewAfter"), dt.datetime.now(dt.UTC).date()),
     }
 
 
@@ -132,7 +146,7 @@ def show(invocation: Invocation, name: str) -> None:
         ("request", f"SHA-256 {row['requestDigest']}"), ("accepted", row["acceptedAt"] or "-"),
         ("approved by", ", ".join(row["approvers"]) or "-"), ("phase", row["phase"] or "-"),
         ("namespaces", ", ".join(row["namespaces"])), ("retired", ", ".join(row["retired"]) or "-"),
-        ("review after", row["reviewAfter"] or "-"),
+        ("review after", (row["reviewAfter"] or "-") + (" (overdue)" if row["reviewOverdue"] else "")),
     ):  # fmt: skip
         console.show(f"{label + ':':14} {value}")
     shown = ("pods", "requests.cpu", "requests.memory", "requests.storage", "persistentvolumeclaims", "secrets")
@@ -160,6 +174,8 @@ class _Observed:
     registry: Registry
     in_place: dict[str, dict[str, Any]]
     prepared: Prepared
+    cluster: str
+    """UID."""
 
 
 def _observed(invocation: Invocation, name: str) -> _Observed:
@@ -172,12 +188,13 @@ def _observed(invocation: Invocation, name: str) -> _Observed:
     from gcloud_pk.onboarding.standing import observe
 
     registry, api = open_registry(invocation), open_api(invocation)
-    standing = observe(registry, cluster_uid(api), labs=known_uids(), trust=invocation.trust)
+    uid = cluster_uid(api)
+    standing = observe(registry, uid, labs=known_uids(), trust=invocation.trust)
     in_place = tenants_in_place(api)
     intake = take_in(registry, standing, [name], in_place, going_on=True)
     for note in intake.notes:
         invocation.console.warn(note)
-    return _Observed(registry, in_place, prepare(api, intake.tenants)[0])
+    return _Observed(registry, in_place, prepare(api, intake.tenants)[0], uid)
 
 
 @tenant.command()
@@ -228,8 +245,10 @@ def diff(invocation: Invocation, name: str) -> int:
 def verify(invocation: Invocation, name: str, quick: bool) -> int:
     """Verify on the live cluster, as the tenant's own identities, that its walls stand. Writes nothing that stays.
 
-    Exit 6 where a check failed, 7 where something could not be checked.
+    Exit 6 where a check failed, 7 where something could not be checked. The registry's history counts the verdicts.
+    Of a suspended tenant it verifies that it is closed: no bindings, no rights, refused by policy, traffic denied.
     """
+    from gcloud_pk.commands.recording import Recorder, stray_heads
     from gcloud_pk.evidence.report import present, report
     from gcloud_pk.model.finding import exit_code
     from gcloud_pk.onboarding.verification import verification
@@ -238,9 +257,13 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
 
     console = invocation.console
     started = dt.datetime.now(dt.UTC)
+    if (closed := verify_suspended(invocation, name)) is not None:
+        return closed
     seen = _observed(invocation, name)
     if name not in seen.in_place:
         raise _not_in_place(name)
+    for warning in stray_heads(seen.registry, [name], seen.in_place):
+        console.warn(warning)
     verifier = open_verifier(invocation)
     who = operator(verifier)
     check = verification(verifier, seen.registry, seen.in_place, [seen.prepared.tenant], quick=quick)
@@ -253,6 +276,7 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
         finished=dt.datetime.now(dt.UTC),
         omitted=omitted(quick=quick),
     )
+    Recorder(seen.registry, console, seen.cluster).verify(seen.prepared.tenant, findings, quick=quick)
     present(console, made)
     return exit_code(findings)
 
@@ -306,7 +330,13 @@ def offboard(
     whole = environment is None
     if whole and not known:
         console.warn(f"the registry does not know {name}; no state is recorded")
-    record = partial(_record, connection, name, reason, key) if whole and known else None
+    record = None
+    if known:
+        record = (
+            partial(_record, connection, name, reason, key)
+            if environment is None
+            else partial(_record_environment, connection, console, name, environment, reason)
+        )
     with told_when_interrupted(api, "tenant offboard"):
         retained = take_off(api, name, namespaces, whole=whole, record=record, timeout=timeout, say=console.note)
     if console.machine:
@@ -344,15 +374,33 @@ def _confirm_name(name: str, confirm: str | None) -> None:
         )
 
 
-def _record(connection: Connection, name: str, reason: str, key: str | None) -> None:
+def _record(connection: Connection, name: str, reason: str, key: str | None) -> str:
     """Write `offboarded` before anything is deleted: a run killed in the middle is not undone by `onboard --all`."""
     from pathlib import Path
 
-    connection.registry.set_state(name, "offboarded", by=_operator(), reason=reason, key=Path(key) if key else None)
+    registry = connection.registry
+    registry.set_state(name, "offboarded", by=operator_name(), reason=reason, key=Path(key) if key else None)
+    said = registry.open(registry.path).entry(name).state[0]
+    return registry.record(
+        name,
+        "offboard",
+        said.by if said else operator_name(),
+        cluster=connection.standing.uid,
+        detail={"reason": reason},
+        once=True,
+    )
 
 
-def _operator() -> str:
-    import getpass
-    import socket
-
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+def _record_environment(connection: Connection, console: Console, name: str, environment: str, reason: str) -> None:
+    """Record that an environment goes; what only closes is not stopped by a registry that cannot be written."""
+    try:
+        connection.registry.record(
+            name,
+            "offboard",
+            operator_name(),
+            cluster=connection.standing.uid,
+            detail={"environment": environment, "reason": reason},
+            once=True,
+        )
+    except GcloudPkError as error:
+        console.warn(f"tenant {name}: offboard was not recorded in its history: {error.message}")

@@ -29,7 +29,7 @@ from gcloud_pk.lab.pins import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
 from gcloud_pk.lab.sourcing import Wish
 from gcloud_pk.lab.state import State, known_uids
 
-__all__ = ["Lab", "Wish", "down", "known_uids", "status", "tenant_kubeconfig", "up"]
+__all__ = ["Lab", "Wish", "down", "known_uids", "status", "tenant_certificate", "tenant_kubeconfig", "up"]
 
 _POLL = 0.03
 _PATIENCE = 120.0
@@ -382,6 +382,29 @@ def tenant_kubeconfig(lab: Lab, groups: Sequence[str], user: str | None = None) 
     Raises WrongUsageError for names that a certificate cannot carry.
     """
     user = user or "lab-user"
+    credential = _credential(lab, groups, user)
+    where = Layout(lab.folder)
+    content = kubeconfig.portable(
+        _cluster(lab.name), lab.server, where.authority(pki.CLUSTER_CA).read_bytes(), {user: credential}
+    )
+    path = files.make_folder(where.users) / f"{_stem(groups, user)}.kubeconfig"
+    files.write(path, content)
+    return path
+
+
+def tenant_certificate(lab: Lab, groups: Sequence[str], user: str) -> pki.Pair:
+    """Make a client certificate of `groups`, good for eight hours; return where it and its key lie (in the lab).
+
+    Raises WrongUsageError for names that a certificate cannot carry.
+    """
+    credential = _credential(lab, groups, user)
+    made = pki.pair(files.make_folder(Layout(lab.folder).users), _stem(groups, user))
+    files.write(made.key, credential.key)
+    files.write(made.certificate, credential.certificate)
+    return made
+
+
+def _credential(lab: Lab, groups: Sequence[str], user: str) -> kubeconfig.Credential:
     for name in (*groups, user):
         # X.520 allows 64 characters; control characters would make two names look like one.
         if not 1 <= len(name) <= 64 or not name.isprintable():
@@ -390,15 +413,12 @@ def tenant_kubeconfig(lab: Lab, groups: Sequence[str], user: str | None = None) 
             )
     if not groups:
         raise WrongUsageError("a user without a group has no rights in the lab", resolution="give --group")
-    where = Layout(lab.folder)
     leaf = pki.Leaf("tenant", pki.CLUSTER_CA, user, tuple(groups))
-    credential = kubeconfig.Credential(*pki.issue(where.keys, leaf, pki.SHORT_LIFE))
-    content = kubeconfig.portable(
-        _cluster(lab.name), lab.server, where.authority(pki.CLUSTER_CA).read_bytes(), {user: credential}
-    )
+    return kubeconfig.Credential(*pki.issue(Layout(lab.folder).keys, leaf, pki.SHORT_LIFE))
+
+
+def _stem(groups: Sequence[str], user: str) -> str:
     readable = re.sub(r"[^a-zA-Z0-9]+", "-", "-".join((*groups, user))).strip("-")[:60]
     # The digest keeps names apart that read alike.
     digest = hashlib.sha256(repr((tuple(groups), user)).encode()).hexdigest()[:8]
-    path = files.make_folder(where.users) / f"{readable}-{digest}.kubeconfig"
-    files.write(path, content)
-    return path
+    return f"{readable}-{digest}"

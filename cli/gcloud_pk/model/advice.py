@@ -41,3 +41,11 @@ def _internal(request: TenantRequest) -> Iterator[Problem]:
                 field=f"spec.environments[{i}].allowFrom",
                 expected="no network, or exposure government",
             )
+
+
+def is_overdue(day: str | None, today: dt.date) -> bool:
+    """Whether a day (YYYY-MM-DD) after which a tenant is reviewed is past; what is no day never is."""
+    try:
+        return day is not None and dt.date.fromisoformat(day) < today
+    except ValueError:
+        return False

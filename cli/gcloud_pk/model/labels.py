@@ -14,6 +14,11 @@ TENANT = f"{GROUP}/tenant"
 ENVIRONMENT = f"{GROUP}/environment"
 CLASSIFICATION = f"{GROUP}/classification"
 RETIRED = f"{GROUP}/retired"
+OFFBOARDED = f"{GROUP}/offboarded"
+"""On the Lease that remembers a tenant which was offboarded: its name."""
+
+ADOPT = f"{GROUP}/adopt"
+"""The annotation by which a cluster administrator names the tenant that may take a namespace that exists."""
 
 CONTENT_HASH = f"{GROUP}/content-hash"
 PARAM_GUARD = f"{GROUP}/param-guard"

@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gcloud_pk.model.base import Digest, DnsLabel, Domain, Line, Model, OrganisationCode, RegistryPrefix
+from gcloud_pk.model.base import Digest, DnsLabel, Domain, Line, Model, OrganisationCode, RegistryPrefix, Str, matches
 from gcloud_pk.model.classification import Classification, Exposure, Isolation
 from gcloud_pk.model.request import Cidr, Tier
+from gcloud_pk.model.waiver import MOST, Allows, Control, WorkloadKind, WorkloadName
 
 BoundGroup = Annotated[str, Field(min_length=1, max_length=256)]
+
+Suspended = Literal["suspended", "quarantined"]
+"""How a tenant is closed: without access, or without traffic too."""
 
 
 class TenantEnvironment(Model):
@@ -40,7 +44,7 @@ class TenantSpec(Model):
 class TenantStatus(Model):
     """What is in place. Times are UTC, RFC 3339."""
 
-    phase: Literal["Applying", "Ready", "Suspended", "Offboarding"]
+    phase: Literal["Applying", "Ready", "Suspending", "Suspended", "Quarantined", "Offboarding"]
     revision: Annotated[int, Field(ge=1)]
     request_digest: Digest
     accepted_at: Annotated[str, Field(max_length=32)]
@@ -49,6 +53,20 @@ class TenantStatus(Model):
     namespaces: Annotated[tuple[DnsLabel, ...], Field(max_length=100)] = ()
     retired: Annotated[tuple[DnsLabel, ...], Field(max_length=100)] = ()
     tool_version: Line
+    suspended_at: Annotated[str, Field(max_length=32)] | None = None
+    """The time of the registry's `suspended`: only an `active` that an approver signed after it opens the tenant."""
+    history_head: Digest | None = None
+    """SHA-256 of the last line of the registry's history.jsonl when this was written: it bounds rewriting of that."""
+
+
+class PolicyWaiver(Model):
+    """Exact values of one rule for one workload of this namespace; CEL has no clock, so `expires` is for audits."""
+
+    rule: Control
+    kind: WorkloadKind
+    name: WorkloadName
+    allows: Allows
+    expires: Annotated[Str, matches(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day as YYYY-MM-DD")]
 
 
 class TenantPolicySpec(Model):
@@ -58,6 +76,7 @@ class TenantPolicySpec(Model):
     environment: DnsLabel
     classification: Classification
     isolation: Isolation
+    suspended: Suspended | None = None
     namespaces: Annotated[tuple[DnsLabel, ...], Field(max_length=100)]
     groups: Annotated[tuple[BoundGroup, ...], Field(max_length=100)]
     registries: Annotated[tuple[RegistryPrefix, ...], Field(max_length=100)] = ()
@@ -65,3 +84,4 @@ class TenantPolicySpec(Model):
     storage_classes: Annotated[tuple[DnsLabel, ...], Field(max_length=100)] = ()
     egress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
     ingress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
+    waivers: Annotated[tuple[PolicyWaiver, ...], Field(max_length=MOST)] = ()

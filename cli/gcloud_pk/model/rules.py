@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from gcloud_pk.errors import Problem, problem
+from gcloud_pk.model import federation
 from gcloud_pk.model.classification import CLASSES, EXPOSURES, FLOOR, ISOLATION_LEVELS
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.quantity import total
@@ -55,6 +56,10 @@ class Surroundings:
     accepted: Mapping[str, TenantRequest] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     registry: bool = True
+
+    def bonds(self, request: TenantRequest) -> tuple[federation.Bond, ...]:
+        """Return the jurisdictions that bind a request."""
+        return federation.bonds(request.spec.organisation, self.organisations, self.settings)
 
     def _known(self) -> Iterator[tuple[str, TenantRequest]]:
         yield from self.others.items()
@@ -163,6 +168,7 @@ def request_problems(request: TenantRequest, around: Surroundings) -> list[Probl
         _egress,
         _allow_from,
         _registries,
+        _jurisdictions,
         _named_twice,
     ):
         found.extend(rule(request, around))
@@ -237,9 +243,12 @@ def site_problem(site: Site, request: TenantRequest) -> str | None:
 def _site(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
     placement = request.spec.site
     if placement is None:
-        if around.sites and all(site_problem(site, request) for site in around.sites.values()):
+        binding = around.bonds(request)
+        admitted = [site for name, site in around.sites.items() if federation.admitted_by_all(name, binding)]
+        if around.sites and all(site_problem(site, request) for site in admitted):
+            of = f" of {' and '.join(bond.name for bond in binding)}" if len(admitted) < len(around.sites) else ""
             yield problem(
-                f"no site of the registry may hold {request.spec.classification} data",
+                f"no site of the registry may hold {request.spec.classification} data{of}",
                 field="spec.site",
                 expected="a site in sites/ that admits the class",
             )
@@ -415,6 +424,10 @@ def _registries(request: TenantRequest, around: Surroundings) -> Iterator[Proble
             )
 
 
+def _jurisdictions(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
+    return federation.request_problems(request, around.settings, around.bonds(request))
+
+
 def _lists(request: TenantRequest) -> Iterator[tuple[str, Sequence[object]]]:
     spec = request.spec
     yield "spec.access.admins", spec.access.admins
@@ -438,7 +451,7 @@ def _named_twice(request: TenantRequest, _around: Surroundings) -> Iterator[Prob
 
 
 def settings_problems(settings: Settings) -> list[Problem]:
-    """Return where settings loosen the floor."""
+    """Return where settings loosen the floor, and jurisdictions the floor or the settings."""
     return [
         problem(
             f"{settings.approvals[name]} approvals for {name} data loosen the federal floor",
@@ -447,7 +460,7 @@ def settings_problems(settings: Settings) -> list[Problem]:
         )
         for name in CLASSES
         if name in settings.approvals and settings.approvals[name] < FLOOR[name].approvals
-    ]
+    ] + list(federation.settings_problems(settings))
 
 
 def organisation_problems(organisations: Iterable[Organisation]) -> list[Problem]:

@@ -13,6 +13,7 @@ from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Site
 from gcloud_pk.model.state import State
+from gcloud_pk.model.waiver import Waiver
 
 KINDS: dict[str, type[BaseModel]] = {
     "TenantRequest": TenantRequest,
@@ -20,6 +21,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "Organisations": Organisations,
     "Settings": Settings,
     "State": State,
+    "Waiver": Waiver,
 }
 
 FILES: dict[str, str] = {
@@ -28,6 +30,7 @@ FILES: dict[str, str] = {
     "Organisations": "organisations.schema.json",
     "Settings": "settings.schema.json",
     "State": "state.schema.json",
+    "Waiver": "waiver.schema.json",
 }
 
 

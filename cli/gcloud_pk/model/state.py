@@ -21,6 +21,10 @@ def _moment(value: object) -> object:
     raise ValueError("expected a UTC time as YYYY-MM-DDThh:mm:ssZ")
 
 
+Moment = Annotated[dt.datetime, BeforeValidator(_moment)]
+"""A time of day in UTC, RFC 3339."""
+
+
 class State(Model):
     """Who set the state, why and when (UTC). `digest` names the request it speaks of, where it speaks of one.
 
@@ -30,6 +34,6 @@ class State(Model):
     state: StateName = Field(description="active, suspended, offboarded or rejected")
     by: Line = Field(description="who set it")
     reason: Prose = Field(description="why")
-    time: Annotated[dt.datetime, BeforeValidator(_moment)] = Field(description="when, YYYY-MM-DDThh:mm:ssZ")
+    time: Moment = Field(description="when, YYYY-MM-DDThh:mm:ssZ")
     tenant: DnsLabel | None = Field(None, description="the tenant it speaks of; needed where it is signed")
     digest: Digest | None = Field(None, description="SHA-256 of the request it speaks of")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from gcloud_pk.model.federation import Bond, admitted_by_all
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.request import Environment, TenantRequest
 from gcloud_pk.model.rules import site_problem
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Cluster, Site
+from gcloud_pk.model.waiver import Grant
 
 UNREGISTERED = Cluster(name="unregistered")
 """The cluster's particulars where no site describes it: the names that Kubernetes distributions use."""
@@ -26,6 +28,8 @@ class Tenant:
     site: Site | None = None
     cluster: Cluster = UNREGISTERED
     approvers: tuple[str, ...] = ()
+    waivers: tuple[Grant, ...] = ()
+    """What is excepted now, sorted; each for one workload of one environment."""
 
     @property
     def name(self) -> str:
@@ -46,8 +50,12 @@ class Tenant:
         return tuple(sorted(self.settings.bound_group(group) for group in groups))
 
 
-def place(request: TenantRequest, sites: Mapping[str, Site]) -> Site | None:
-    """Return the primary site: as asked, else the first by name that may hold the class; None where there is none."""
+def place(request: TenantRequest, sites: Mapping[str, Site], binding: Collection[Bond] = ()) -> Site | None:
+    """Return the primary site: as asked, else the first by name that may hold the class; None where there is none.
+
+    `binding`: the jurisdictions that bind the tenant; a site that one of them does not name is none.
+    """
+    admitted = {name: site for name, site in sites.items() if admitted_by_all(name, binding)}
     if request.spec.site is not None:
-        return sites.get(request.spec.site.primary)
-    return next((sites[name] for name in sorted(sites) if site_problem(sites[name], request) is None), None)
+        return admitted.get(request.spec.site.primary)
+    return next((admitted[name] for name in sorted(admitted) if site_problem(admitted[name], request) is None), None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gcloud_pk.errors import GcloudPkError, InvalidInputError, RefusedError
 from gcloud_pk.model.tenant import Tenant
+from gcloud_pk.onboarding.closures import Tombstone, refuse_offboarded, refuse_suspended
 from gcloud_pk.onboarding.population import accepted_at, check_no_way_back
 from gcloud_pk.onboarding.standing import Standing, home
 from gcloud_pk.registry.folder import Registry
@@ -49,11 +50,13 @@ def take_in(
     in_place: Mapping[str, dict[str, Any]],
     *,
     going_on: bool = False,
+    buried: Mapping[str, Tombstone] | None = None,
 ) -> Intake:
     """Return the tenants to onboard: those named (any obstacle raises), or all (None; obstacles are listed).
 
     For all, and with `going_on`, a tenant whose new request waits or does not hold goes on with the one that the
-    cluster has accepted: whoever can submit must not be able to stop repairs or proofs.
+    cluster has accepted: whoever can submit must not be able to stop repairs or proofs. What the cluster says against a
+    tenant counts beside the registry: that it is suspended there, or (`buried`) was offboarded.
     """
     intake = Intake()
     present = dict(in_place)
@@ -63,7 +66,11 @@ def take_in(
         registry.verify_all({name: moment for name, moment in intake.moments.items() if moment is not None})
     for name in wanted:
         try:
+            if not going_on:
+                registry.check_chain(registry.entry(name))  # to bring it is to open; proofs go on
             tenant = _accepted(registry, name, in_place.get(name), intake, going_on=going_on or names is None)
+            refuse_suspended(name, in_place.get(name), registry.standing(registry.entry(name)))
+            refuse_offboarded(name, (buried or {}).get(name))
             placed = _placed(registry, standing, tenant)
             if isinstance(placed, str):
                 if names is not None:
@@ -85,6 +92,7 @@ def take_in(
             continue
         present.setdefault(name, {"spec": {"isolation": placed.request.spec.isolation}})
         intake.tenants.append(placed)
+        intake.notes += registry.waivers.notes(name, registry.now.date())
     if names is None:
         unknown = sorted(set(in_place) - set(registry.tenants))
         intake.skipped += [Skipped(name, "on the cluster, not in the registry; left alone") for name in unknown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from gcloud_pk.cluster.write import write_status
 from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError
 from gcloud_pk.model import labels
 from gcloud_pk.model.resources import TenantStatus
+from gcloud_pk.onboarding.closures import Tombstone, bury
 from gcloud_pk.onboarding.population import MEMBERS, Population, survey
 from gcloud_pk.onboarding.run import status_manifest
 
@@ -102,23 +104,24 @@ def offboard(
     namespaces: Sequence[str],
     *,
     whole: bool,
-    record: Callable[[], None] | None = None,
+    record: Callable[[], str | None] | None = None,
     wait_for_lock: float = 30.0,
     timeout: float = 300.0,
     say: Callable[[str], None],
 ) -> list[str]:
     """Delete namespaces (and the Tenant, where `whole`), access first. Returns what outlives it: retained volumes.
 
-    `record` writes down that it begins, once nobody else works on the tenant and before anything is deleted. Raises
-    PartialError where something does not go; running again goes on. Other errors: nothing was written.
+    `record` writes down that it begins, once nobody else works on the tenant and before anything is deleted, and
+    returns the history's head. Of a whole tenant a tombstone stays (`closures`): this cluster does not take it again.
+    Raises PartialError where something does not go; running again goes on. Other errors: nothing was written.
     """
-    recorded = False
+    recorded, head = False, None
     try:
         with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
             if record is not None:
-                record()
+                head = record()
                 recorded = True
-            retained = _take_off(api, tenant, namespaces, lease, whole=whole, timeout=timeout, say=say)
+            retained = _take_off(api, tenant, namespaces, lease, head=head, whole=whole, timeout=timeout, say=say)
         left = residue(api, tenant, namespaces) if whole else []
     except PartialError:
         raise
@@ -141,12 +144,13 @@ def _take_off(
     namespaces: Sequence[str],
     lease: Lease,
     *,
+    head: str | None,
     whole: bool,
     timeout: float,
     say: Callable[[str], None],
 ) -> list[str]:
     if whole:
-        _mark(api, tenant)
+        _mark(api, tenant, head)
     say("removing access")
     for namespace in namespaces:
         lease.check()
@@ -163,9 +167,12 @@ def _take_off(
     return _volumes(api, namespaces)
 
 
-def _mark(api: Api, tenant: str) -> None:
-    """Say on the Tenant that it is leaving, so that `kubectl get tenants` shows it from the first moment."""
+def _mark(api: Api, tenant: str, head: str | None) -> None:
+    """Leave the tombstone, and say on the Tenant that it is leaving: both show from the first moment."""
     answer = api.request("GET", TENANT.path(name=tenant))
+    spec = (answer.body.get("spec") or {}) if answer.ok else {}
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    bury(api, Tombstone(tenant, now, spec.get("requestDigest"), head))
     if answer.ok and (said := answer.body.get("status")):
         write_status(api, status_manifest(tenant, TenantStatus.model_validate({**said, "phase": "Offboarding"})))
 

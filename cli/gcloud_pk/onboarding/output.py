@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcloud_pk.errors import UnavailableError
+from gcloud_pk.errors import InvalidInputError, UnavailableError, problem
+from gcloud_pk.model.resources import Suspended
 from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.registry.files import locked, write
-from gcloud_pk.render.folder import files
+from gcloud_pk.render.folder import files, to_yaml
+from gcloud_pk.render.metadata import Manifest
+from gcloud_pk.render.network import DENY_NAME
 from gcloud_pk.render.tenant import render
 
 _OURS = re.compile(r"[0-9]{2}-[a-z]+\.yaml")
 _POLICY = "02-tenantpolicy.yaml"
+_FLOWS = "05-networkpolicy.yaml"
+_BINDINGS = "07-rolebinding.yaml"
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,46 @@ def remove_folder(folder: Path, tenant: str) -> bool:
     except OSError as error:
         raise _unwritable(folder, error) from error
     return True
+
+
+def close_folder(folder: Path, tenant: str, how: Suspended) -> bool:
+    """Take from the files of a suspended tenant what a suspension takes from the cluster; return whether there are any.
+
+    No bindings, parameters that say `suspended`, and in quarantine no network policy but the default deny. Raises
+    UnavailableError where it cannot be written, InvalidInputError for files that are not as they were rendered.
+    """
+    root = folder / tenant
+    if not root.is_dir():
+        return False
+    try:
+        with locked(folder):
+            for path in sorted(root.glob(f"*/{_POLICY}")):
+                _change(folder, path, lambda one: one | {"spec": one["spec"] | {"suspended": how}})
+                path.with_name(_BINDINGS).unlink(missing_ok=True)
+                flows = path.with_name(_FLOWS)
+                if how == "quarantined" and flows.is_file():
+                    _change(folder, flows, lambda one: one if one["metadata"]["name"] == DENY_NAME else None)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return True
+
+
+def _change(folder: Path, path: Path, change: Callable[[Manifest], Manifest | None]) -> None:
+    """Rewrite a file of ours, each object as `change` returns it; None takes it out."""
+    import yaml
+
+    before = path.read_bytes()
+    try:
+        after = [made for one in yaml.safe_load_all(before) if (made := change(one)) is not None]
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise InvalidInputError(
+            f"{path} is not as it was rendered",
+            details=[problem(f"cannot be read: {type(error).__name__}", file=path)],
+            resolution="remove it, and run this again once the tenant is resumed",
+        ) from None
+    text = to_yaml(after).encode()
+    if text != before:
+        write(path, text, root=folder)
 
 
 def _environments(root: Path, tenant: str) -> set[str]:

@@ -91,8 +91,10 @@ def tenants_in_place(api: Api) -> dict[str, dict[str, Any]]:
     return {live["metadata"]["name"]: live for live in api.list(TENANT)}
 
 
-def foreign_namespaces(api: Api, tenants: Collection[Tenant], population: Population) -> dict[str, list[str]]:
-    """Return tenant → problems: namespaces that exist and are not the tenant's."""
+def foreign_namespaces(
+    api: Api, tenants: Collection[Tenant], population: Population, adopting: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Return tenant → problems: namespaces that exist and are not the tenant's, nor nobody's and being adopted."""
     wanted = {
         name: tenant.name
         for tenant in tenants
@@ -114,7 +116,7 @@ def foreign_namespaces(api: Api, tenants: Collection[Tenant], population: Popula
         if name not in existing:
             continue
         owner = (existing[name]["metadata"].get("labels") or {}).get(labels.TENANT)
-        if owner != tenant_name:
+        if owner != tenant_name and (owner is not None or name not in adopting):
             whose = f"is tenant {owner}'s" if owner else "belongs to no tenant"
             problems.setdefault(tenant_name, []).append(f"namespace {name} exists and {whose}")
     return problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +34,8 @@ from gcloud_pk.model.base import API_VERSION
 from gcloud_pk.model.finding import Finding, count
 from gcloud_pk.model.resources import TenantStatus
 from gcloud_pk.model.tenant import Tenant
+from gcloud_pk.onboarding import adoption
+from gcloud_pk.onboarding.closures import refuse_suspended
 from gcloud_pk.onboarding.population import (
     Live,
     Population,
@@ -51,19 +53,26 @@ _NEVER_PRUNED = {TENANT, NAMESPACE, TENANT_POLICY}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tenant's plan against what is in place. `status` is what `Tenant.status` should say, None where it says so."""
+    """A tenant's plan against what is in place. `status` is what `Tenant.status` should say, None where it says so.
+
+    `ready`: what it says in the end, either way; `retiring`: those of the `retired` environments that were in use;
+    `adopting`: namespaces that exist and become the tenant's.
+    """
 
     tenant: Tenant
     retired: tuple[str, ...]
     plan: Plan
     stages: Stages
     status: TenantStatus | None
+    ready: TenantStatus
+    retiring: tuple[str, ...]
     seconds: float = 0.0
+    adopting: frozenset[str] = frozenset()
 
     @property
     def writes(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self.stages.writes()) or self.status is not None
+        return bool(self.stages.writes() or self.adopting) or self.status is not None
 
 
 @dataclass
@@ -91,19 +100,29 @@ class Outcome:
         return shape
 
 
-def prepare(api: Api, tenants: Sequence[Tenant], *, population: Population | None = None) -> list[Prepared]:
-    """Plan every tenant. Only GET and LIST. Raises RefusedError where a namespace is not the tenant's."""
+def prepare(
+    api: Api,
+    tenants: Sequence[Tenant],
+    *,
+    population: Population | None = None,
+    adopting: Collection[str] = (),
+) -> list[Prepared]:
+    """Plan every tenant. Only GET and LIST. Raises RefusedError where a namespace is not the tenant's.
+
+    `adopting`: namespaces that exist and may become the tenant's (`adoption.adoptable` says so).
+    """
     population = population or survey(api, [t.name for t in tenants])
-    if foreign := foreign_namespaces(api, tenants, population):
+    if foreign := foreign_namespaces(api, tenants, population, adopting):
         raise RefusedError(
             "a namespace that the request needs is not the tenant's; nothing was written",
             details=[f"tenant {name}: {text}" for name, texts in foreign.items() for text in texts],
-            resolution="rename the environment in the request, or remove the namespace if nobody needs it",
+            resolution="rename the environment in the request, remove the namespace if nobody needs it, or adopt it "
+            "with what runs in it: --adopt NAMESPACE",
         )
-    return [_prepare(api, tenant, population) for tenant in tenants]
+    return [_prepare(api, tenant, population, adopting) for tenant in tenants]
 
 
-def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
+def _prepare(api: Api, tenant: Tenant, population: Population, adopting: Collection[str]) -> Prepared:
     started = time.perf_counter()
     live = dict(population.of(tenant.name))
     asked = {environment.name for environment in tenant.request.spec.environments}
@@ -122,11 +141,18 @@ def _prepare(api: Api, tenant: Tenant, population: Population) -> Prepared:
         live.update(_opened_by_tenant(api, population.environments(tenant.name)[name]))
     desired = render(tenant, retired)
     wanted = {key_of(manifest) for manifest in desired}
+    taken = (adoption.unfinished(live) | {*adopting}) & {*tenant.request.namespaces()}
+    if taken:
+        live.update(adoption.standing_there(api, tenant, taken, wanted))
     compared: Live = {key: value for key, value in live.items() if key.kind not in _NEVER_PRUNED or key in wanted}
     made = plan(desired, compared)
-    status = _status(tenant, retired, population.parent(tenant.name))
-    stages = stage([_anew(change) for change in made.changes])
-    return Prepared(tenant, retired, made, stages, status, time.perf_counter() - started)
+    parent = population.parent(tenant.name)
+    ready = _ready(tenant, retired, parent)
+    status = None if (parent or {}).get("status") == _as_live(ready) else ready
+    stages = adoption.in_order(stage([_anew(change) for change in made.changes]), taken)
+    known = ((parent or {}).get("status") or {}).get("retired") or ()
+    retiring = tuple(name for name in retired if tenant.request.namespace(name) not in known)
+    return Prepared(tenant, retired, made, stages, status, ready, retiring, time.perf_counter() - started, taken)
 
 
 def _is_leaving(live: Mapping[str, Any]) -> bool:
@@ -150,10 +176,10 @@ def _opened_by_tenant(api: Api, namespace: str) -> Live:
     }
 
 
-def _status(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | None) -> TenantStatus | None:
+def _ready(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | None) -> TenantStatus:
     moment = accepted_at(parent, tenant.digest)
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = TenantStatus(
+    return TenantStatus(
         phase="Ready",
         revision=tenant.revision,
         requestDigest=tenant.digest,
@@ -162,8 +188,13 @@ def _status(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | 
         namespaces=tenant.request.namespaces(),
         retired=tuple(sorted(tenant.request.namespace(name) for name in retired)),
         toolVersion=__version__,
+        # As it is: that the history grew (by a verify, say) is no reason to write.
+        historyHead=((parent or {}).get("status") or {}).get("historyHead"),
     )
-    return None if (parent or {}).get("status") == status.model_dump(mode="json", by_alias=True) else status
+
+
+def _as_live(status: TenantStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def status_manifest(tenant: str, status: TenantStatus) -> dict[str, Any]:
@@ -172,12 +203,15 @@ def status_manifest(tenant: str, status: TenantStatus) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": "Tenant",
         "metadata": {"name": tenant},
-        "status": status.model_dump(mode="json", by_alias=True),
+        "status": _as_live(status),
     }
 
 
 Verify = Callable[[Tenant, Sequence[str]], list[Finding]]
 """(tenant, retired environments) → findings."""
+
+Record = Callable[[Prepared], str | None]
+"""Writes down what was brought to the cluster; returns the history's new head, None where it cannot be written."""
 
 
 class Run:
@@ -191,6 +225,7 @@ class Run:
         force_conflicts: bool = False,
         wait_for_lock: float = 30.0,
         verify: Verify | None = None,
+        record: Record | None = None,
         on_done: OnDone | None = None,
     ) -> None:
         self.api = api
@@ -198,6 +233,7 @@ class Run:
         self.force_conflicts = force_conflicts
         self.wait_for_lock = wait_for_lock
         self.verify = verify
+        self.record = record
         self.on_done = on_done
 
     def onboard(self, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -247,20 +283,42 @@ class Run:
         ) as lease:
             if waited:
                 # Somebody else has just written: what was planned may be done, or undone.
-                prepared = prepare(self.api, [tenant])[0]
+                prepared = prepare(self.api, [tenant], adopting=prepared.adopting)[0]
                 outcome.changes = prepared.plan.counts()
+            self._refuse_closed(prepared)
             stages = prepared.stages
             leaving = {c.key: c.live["metadata"]["uid"] for c in prepared.plan.changes if c.live and c.is_leaving}
             if leaving:
                 finish_deletions(self.api, leaving)
-            conveyor.run(stages.before_access(), self._marking(prepared), check=lease.check)
+            before = stages.before_access()
+            if prepared.adopting:
+                conveyor.run(before[:2], self._marking(prepared), check=lease.check)
+                adoption.seen(self.api, prepared.plan.writes, prepared.adopting)
+                del before[:2]
+            conveyor.run(before, self._marking(prepared), check=lease.check)
             quotas = {change.key.namespace for change in stages.writes() if change.key.kind == RESOURCE_QUOTA}
             if quotas:
                 quotas_counted(self.api, sorted(quotas), timeout=QUOTA_PATIENCE)
             conveyor.run(stages.after(), self.on_done, check=lease.check)
-            if prepared.status is not None:
+            adoption.finish(self.api, prepared.adopting)
+            if prepared.writes:
                 lease.check()
-                write_status(self.api, status_manifest(tenant.name, prepared.status))
+                self._conclude(prepared)
+
+    def _refuse_closed(self, prepared: Prepared) -> None:
+        """Refuse where the tenant was suspended since it was planned; nobody else writes while the lease is held."""
+        if any(change.key.kind == TENANT and change.live is not None for change in prepared.plan.changes):
+            answer = self.api.request("GET", TENANT.path(name=prepared.tenant.name))
+            refuse_suspended(prepared.tenant.name, answer.body if answer.ok else None)
+
+    def _conclude(self, prepared: Prepared) -> None:
+        """Record what was done, and say on the Tenant that it is ready, with the head of its history."""
+        head = self.record(prepared) if self.record is not None else None
+        if head is not None:
+            ready = prepared.ready.model_copy(update={"history_head": head})
+            write_status(self.api, status_manifest(prepared.tenant.name, ready))
+        elif prepared.status is not None:
+            write_status(self.api, status_manifest(prepared.tenant.name, prepared.status))
 
     def _marking(self, prepared: Prepared) -> OnDone:
         """Return what says `Applying` once the Tenant itself is written: a run that is killed shows from then on."""
@@ -268,7 +326,10 @@ class Run:
 
         def done(change: Change, answer: Answer) -> None:
             if change.key.kind == TENANT and status is not None:
-                applying = status.model_copy(update={"phase": "Applying"})
+                # What is being retired is not yet: should this run be killed, the next one knows what to record.
+                leaving = {prepared.tenant.request.namespace(name) for name in prepared.retiring}
+                kept = tuple(name for name in status.retired if name not in leaving)
+                applying = status.model_copy(update={"phase": "Applying", "retired": kept})
                 write_status(self.api, status_manifest(prepared.tenant.name, applying))
             if self.on_done is not None:
                 self.on_done(change, answer)

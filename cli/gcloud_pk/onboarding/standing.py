@@ -73,7 +73,7 @@ def home(request: TenantRequest, registry: Registry, standing: Standing | None) 
 
     Without a standing (no cluster is asked) the first cluster of the tenant's site counts.
     """
-    site = place(request, registry.sites)
+    site = place(request, registry.sites, registry.demand(request).binding)
     if site is None:
         if registry.sites:
             return "no site of the registry may hold its class"

@@ -62,6 +62,7 @@ def environment(tenant: Tenant, asked: Environment) -> TargetEnvironment:
         egress_cidrs=tuple(sorted({flow.to for flow in asked.egress})),
         ingress_cidrs=tuple(sorted(asked.allow_from)),
         flows=declared_flows(tenant, asked)["spec"],
+        waivers=tuple(grant for grant in tenant.waivers if grant.environment == asked.name),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.quantity import Quantity
-from gcloud_pk.proof import flows
+from gcloud_pk.proof import flows, waivers
 from gcloud_pk.proof.capacity import container_limits, hard_limits
 from gcloud_pk.proof.refusal import missing_right
 from gcloud_pk.proof.surroundings import Surroundings, label, scoped
@@ -175,6 +175,7 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
         for field, value in wanted.items()
         if _sorted(spec.get(field)) != value
     ]
+    found += waivers.differences(spec, environment)
     if labels.PARAM_GUARD not in (policy["metadata"].get("finalizers") or []):
         found.append(f"TenantPolicy has no finalizer {labels.PARAM_GUARD}")
     return found
@@ -278,9 +279,9 @@ RETIRED = (
 
 def run(around: Surroundings, target: Target, environment: TargetEnvironment, subject: str) -> list[Finding]:
     """Judge the objects of one namespace. What could not be read is an error that names the missing right."""
-    return [
-        _finding(check, around, target, environment, subject) for check in (RETIRED if environment.retired else ACTIVE)
-    ]
+    chosen = RETIRED if environment.retired else ACTIVE
+    found = [_finding(check, around, target, environment, subject) for check in chosen]
+    return [*found, *waivers.findings(around, target, environment, subject)]
 
 
 def _dying(around: Surroundings, kind: str) -> Problems:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gcloud_pk.cluster.transport import Identity
 from gcloud_pk.model import labels
+from gcloud_pk.model.waiver import Grant
 
 Who = Literal["admins", "developers", "auditors", "members", "strangers", "outsiders"]
 """members: somebody in every group of the tenant at once, the strongest insider there can be;
@@ -33,6 +35,7 @@ class TargetEnvironment:
     egress_cidrs: tuple[str, ...] = ()
     ingress_cidrs: tuple[str, ...] = ()
     flows: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    waivers: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Target:
     other_namespaces: tuple[str, ...] = ()
     other_groups: tuple[str, ...] = ()
     isolation: str = "namespace"
+    today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
+    """The day (UTC) with which the expiry of waivers is compared."""
 
     @property
     def active(self) -> tuple[TargetEnvironment, ...]:

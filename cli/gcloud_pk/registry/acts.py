@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from gcloud_pk.errors import InvalidInputError, RefusedError, problem
+from gcloud_pk.login import operator_name
 from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.rules import organisation_problems, site_problems
 from gcloud_pk.model.site import Site
-from gcloud_pk.registry import approval, approvers, documents, files, signatures, trust
+from gcloud_pk.registry import approval, approvers, documents, files, revisions, signatures, templates, trust
 from gcloud_pk.registry.approval import Approvals
 from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, Signer
 from gcloud_pk.registry.entries import Entry
@@ -41,8 +43,16 @@ _APPROVERS = f"""\
 #   PRINCIPAL namespaces="{",".join(APPROVER_NAMESPACES)}",valid-after="20260101",valid-before="20280101" KEYTYPE KEY
 #
 # Principals are of a-z 0-9 . _ @ -; no wildcard, no list of principals, no cert-authority, each key once. Times: UTC.
-# Namespaces: gcloud-pk-approval (requests), gcloud-pk-state (reject, suspend, offboard), gcloud-pk-request (the
-# requester's own signature). Key types: Ed25519, ECDSA, RSA of at least 3072 bits, security keys (sk-).
+# Namespaces: gcloud-pk-approval (requests), gcloud-pk-state (reject, suspend, offboard), gcloud-pk-waiver (waivers),
+# gcloud-pk-request (the requester's own signature). Key types: Ed25519, ECDSA, RSA of at least 3072 bits, security
+# keys (sk-).
+"""
+
+GIT_ATTRIBUTES = """\
+# Signatures are over bytes: git must not change a line's end.
+* -text
+# Two people acted at once: both lines stay, and the next act joins them.
+tenants/*/history.jsonl merge=union
 """
 
 _README = """\
@@ -56,8 +66,9 @@ The source of truth for who may have what on the government cloud; kept under ve
 | `approvers` | who may approve (OpenSSH allowed signers) |
 | `settings.yaml` | optional: approvals for each class, base registries |
 | `sites/<site>.yaml` | data centres and their clusters |
+| `templates/<name>.yaml` | requests to start from: `gcloud-pk request new --template NAME` |
 | `registry.sha256`, `registry.sha256.sig` | what its keepers signed: `gcloud-pk registry sign --key KEY` |
-| `tenants/<tenant>/` | a tenant's request, approvals, state and accepted requests |
+| `tenants/<tenant>/` | a tenant's request, approvals, state, accepted requests, and history.jsonl: what was done |
 
 Check all of it with `gcloud-pk registry check`; in CI with `--trust FILE` as well.
 """
@@ -72,19 +83,20 @@ def initialise(
 
     Raises RefusedError where the folder holds anything, InvalidInputError for files that cannot be used.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RefusedError(f"{path} is there and not empty", resolution="name another folder")
     lines = "".join(_approver_line(principal, key) for principal, key in signers.items())
     contents = {
-        ".gitattributes": b"# Signatures are over bytes: git must not change a line's end.\n* -text\n",
+        ".gitattributes": GIT_ATTRIBUTES.encode(),
         ORGANISATIONS: files.read(organisations) if organisations else _ORGANISATIONS.encode(),
         APPROVERS: (_APPROVERS + lines).encode(),
         "README.md": _README.encode(),
         "tenants/.gitkeep": b"",
         "sites/.gitkeep": b"",
+        **{f"{templates.FOLDER}/{name}": data for name, data in templates.shipped().items()},
     }
     copied = _sites(sites) if sites else {}
     contents |= {f"sites/{name}.yaml": reading.document.data for name, reading in copied.items()}
+    if path.exists() and not _begun(path, contents):
+        raise RefusedError(f"{path} is there and not empty", resolution="name another folder")
     wrong = list(approvers.parse(contents[APPROVERS], str(path / APPROVERS)).problems)
     if organisations:
         from gcloud_pk.model.organisation import Organisations
@@ -103,6 +115,15 @@ def initialise(
         for name in sorted(contents, key=lambda name: name == APPROVERS):
             files.write(path / name, contents[name], root=path)
     return sorted(contents)
+
+
+def _begun(path: Path, contents: Mapping[str, bytes]) -> bool:
+    """Whether a folder holds nothing but a part of what is to be made: the same act was stopped there."""
+    tops = {name.partition("/")[0] for name in contents} - {APPROVERS}
+    if not path.is_dir() or any(p.name not in tops and not p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
+        return False
+    made = (p for p in path.rglob("*") if not p.name.startswith(files.TEMPORARY) and (p.is_symlink() or not p.is_dir()))
+    return all(files.read(p, root=path) == contents.get(str(p.relative_to(path))) for p in made)
 
 
 def _sites(folder: Path) -> dict[str, Reading[Site]]:
@@ -152,7 +173,7 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
     """Copy a request's bytes into the registry, signed by the requester where a key is given.
 
     A signature made by hand beside the file (`FILE.sig`) is taken along. Raises InvalidInputError for its content,
-    RefusedError for a revision that is not new, or for a tenant that was offboarded.
+    RefusedError for a revision that is not new, for a tenant that was offboarded, or for a history that was changed.
     """
     data = files.read(file)
     reading = load(documents.parse(data, str(file)), TenantRequest)
@@ -166,8 +187,9 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
     folder = registry.path / "tenants" / name
     entry = registry.tenants.get(name)
     if entry is not None:
+        registry.check_chain(entry)
         _check_revision(registry, entry, request, digest)
-    signature = _requester_signature(registry, data, file, key)
+    signature, signer = _requester_signature(registry, data, file, key)
     changed = entry is None or entry.data != data
     own = folder / "request.yaml.sig"
     with files.locked(registry.path):
@@ -186,7 +208,20 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
             files.write(folder / "request.yaml", data, root=registry.path)
         if signature is not None:
             files.write(own, signature, root=registry.path)
-    return Submission(request, digest, changed or signature is not None)
+    changed = changed or signature is not None
+    recorded = entry is not None and any(line.act == "submit" and line.digest == digest for line in entry.chain.lines)
+    if changed or not recorded:
+        detail = {"signature": sha256(signature).hexdigest()} if signature else {}
+        registry.record(
+            name,
+            "submit",
+            signer or operator_name(),
+            digest=digest,
+            revision=request.metadata.revision,
+            detail=detail,
+            once=True,
+        )
+    return Submission(request, digest, changed)
 
 
 def _check_revision(registry: Registry, entry: Entry, request: TenantRequest, digest: str) -> None:
@@ -211,22 +246,26 @@ def _check_revision(registry: Registry, entry: Entry, request: TenantRequest, di
         )
 
 
-def _requester_signature(registry: Registry, data: bytes, file: Path, key: Path | None) -> bytes | None:
+def _requester_signature(
+    registry: Registry, data: bytes, file: Path, key: Path | None
+) -> tuple[bytes, str] | tuple[None, None]:
+    """Return the requester's signature and his principal, where there is one."""
     if key is not None:
         signers = registry.approvers
         signatures.entitled(key, REQUEST, signers, registry.now)
-        return signatures.sign_as(data, key, REQUEST, signers, registry.now)[0]
+        made, signer = signatures.sign_as(data, key, REQUEST, signers, registry.now)
+        return made, signer.principal
     beside = file.with_name(file.name + ".sig")
     if not os.path.lexists(beside):
-        return None
+        return None, None
     signature = files.read(beside)
     try:
-        signatures.verify(data, signature, REQUEST, registry.approvers, registry.now)
+        signer = signatures.verify(data, signature, REQUEST, registry.approvers, registry.now)
     except signatures.SignatureError as error:
         raise RefusedError(
             f"the signature {beside} {error.message}", resolution="sign the request anew, or remove the signature"
         ) from None
-    return signature
+    return signature, signer.principal
 
 
 def approver(registry: Registry, entry: Entry, key: Path, principal: str | None) -> Signer:
@@ -237,8 +276,14 @@ def approver(registry: Registry, entry: Entry, key: Path, principal: str | None)
             f"the key {key} is {signer.principal}'s, not {principal}'s",
             resolution=f"--as {signer.principal}, or another key",
         )
-    if entry.signed and entry.request and (reason := approval.not_impartial(signer, entry.request, entry.signed)):
-        raise RefusedError(f"this approval would not count: {reason}", resolution="somebody else approves it")
+    if entry.signed and entry.request:
+        demand = registry.demand(entry.request)
+        if reason := approval.objection(signer, entry.request, entry.signed, demand):
+            may = ", ".join(approval.eligible(entry.request, entry.signed, demand, registry.approvers, registry.now))
+            raise RefusedError(
+                f"this approval would not count: {reason}",
+                resolution=f"one of these approves it: {may or 'nobody yet; add an approver'}",
+            )
     return signer
 
 
@@ -246,13 +291,15 @@ def approvable(registry: Registry, name: str) -> Entry:
     """Return a tenant's entry whose request can be approved. Raises InvalidInputError, RefusedError otherwise."""
     entry = registry.entry(name)
     registry.check_open(entry)
+    registry.check_chain(entry)
     if wrong := [*registry.governance.problems, *registry.content_problems(entry)]:
         raise InvalidInputError(f"the request of tenant {name} is not valid", details=wrong)
+    revisions.check_no_way_back(entry)
     return entry
 
 
 def approve(registry: Registry, entry: Entry, key: Path) -> Approvals:
-    """Sign the bytes of an entry, put the signature in place, and keep the request if it is accepted by that.
+    """Sign the bytes of an entry, put the signature in place, record it, and keep the request if that accepts it.
 
     Returns the approvals there are then. Raises RefusedError where the request was changed meanwhile.
     """
@@ -267,10 +314,22 @@ def approve(registry: Registry, entry: Entry, key: Path) -> Approvals:
                 resolution="look at it again: gcloud-pk request show " + entry.name,
             )
         files.write(entry.folder / "approvals" / f"{signer.principal}.sig", signature, root=registry.path)
-    fresh = Registry.open(registry.path)
-    approvals = fresh.approvals(fresh.entry(entry.name))
+    return approved(Registry.open(registry.path), entry.name, signer.principal)
+
+
+def approved(registry: Registry, name: str, principal: str) -> Approvals:
+    """Record that a principal approved the present request, and keep the request where that suffices; once.
+
+    For whoever approved and was stopped before this, too. Returns the approvals there are.
+    """
+    entry = registry.entry(name)
+    approvals = registry.approvals(entry)
     if approvals.sufficient:
-        fresh.keep(entry.name)
+        registry.keep(name)
+    signature = entry.signed.approvals[principal] if entry.signed else b""
+    detail: dict[str, str | int] = {"have": len(approvals.have), "need": approvals.need}
+    detail["signature"] = sha256(signature).hexdigest()
+    registry.record(name, "approve", principal, digest=entry.digest, detail=detail, once=True)
     return approvals
 
 
@@ -285,12 +344,14 @@ def reject(registry: Registry, name: str, by: str, reason: str, key: Path | None
             f"the request of tenant {name} (revision {kept.revision}) was accepted already; "
             "what was accepted is not rejected",
             details=[problem("keeps it", file=kept.folder)],
-            resolution=f"to change it: submit revision {kept.revision + 1}; to close the tenant: suspend it "
-            f"(docs/registry.md), or gcloud-pk tenant offboard {name}",
+            resolution=f"to change it: submit revision {kept.revision + 1}; to close the tenant: "
+            f"gcloud-pk tenant suspend {name}, or gcloud-pk tenant offboard {name}",
         )
     state = registry.standing(entry).state
     if state in {"suspended", "offboarded"}:
         raise RefusedError(f"tenant {name} is {state}; a rejection would undo that", resolution="leave it as it is")
     registry.set_state(name, "rejected", by, reason, key)
     record = Registry.open(registry.path).entry(name).state[0]
-    return record.by if record else by
+    who = record.by if record else by
+    registry.record(name, "reject", who, digest=entry.digest, detail={"reason": reason}, once=True)
+    return who

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import yaml
@@ -25,6 +25,7 @@ NODES = 100_000
 Step = str | int
 Steps = tuple[Step, ...]
 
+_NODE, _END = yaml.NodeEvent, (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -106,6 +107,8 @@ def steps_of(path: str) -> Steps:
 def parse(data: bytes, file: str) -> Document:
     """Read the one YAML document of `data`. Raises InvalidInputError with every problem that can be seen."""
     text = _decoded(data, file)
+    if (clean := _clean(text)) is not None:
+        return Document(file, data, *clean)
     problems: list[Problem] = []
     try:
         value, line = _Reader(text, file, problems).read()
@@ -116,6 +119,20 @@ def parse(data: bytes, file: str) -> Document:
     if problems:
         raise InvalidInputError(f"{file} cannot be read", details=problems)
     return Document(file, data, value, line)
+
+
+@lru_cache(maxsize=8)
+def _clean(text: str) -> tuple[Any, int] | None:
+    """Return the value and its line; None where anything is wrong, which is then read again for the words.
+
+    A request and its kept copy are read one after the other and hold the same; what is read is changed by nobody.
+    """
+    problems: list[Problem] = []
+    try:
+        found = _Reader(text, "", problems).read()
+    except (yaml.YAMLError, _Excess):
+        return None
+    return None if problems else found
 
 
 def _decoded(data: bytes, file: str) -> str:
@@ -181,21 +198,21 @@ class _Reader:
         line, documents = 1, 0
         while True:
             event = self._events.get_event()
-            if isinstance(event, yaml.StreamEndEvent):
-                break
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents == 2:
-                    self._refuse(event, "a second YAML document begins here", "one document in each file")
-            elif isinstance(event, yaml.NodeEvent):
+            if isinstance(event, _NODE):
                 root = not self._frames
                 made = self._node(event)
                 if root and documents == 1:
                     value, line = made, _line(event)
-            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            elif isinstance(event, _END):
                 ended = self._frames.pop()
                 if self._frames and not ended.key and isinstance(self._frames[-1].container, Fields):
                     self._frames[-1].step = None
+            elif isinstance(event, yaml.StreamEndEvent):
+                break
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents == 2:
+                    self._refuse(event, "a second YAML document begins here", "one document in each file")
         if not documents or value is None:
             self._problems.append(problem("is empty", file=self._file, line=1, expected="a YAML document"))
         return value, line

@@ -12,6 +12,8 @@ from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.state import State
 from gcloud_pk.registry import standing
 from gcloud_pk.registry.approval import Signed
+from gcloud_pk.registry.history import FILE, Chain
+from gcloud_pk.registry.history import read as read_history
 from gcloud_pk.registry.readings import Reading
 
 
@@ -39,7 +41,8 @@ class Accepted:
 class Entry:
     """One tenant's folder. `reading` is None where request.yaml is missing or is no YAML; `problems` then says why.
 
-    `state_file` and `state_signature` are bytes, or None where there is none.
+    `state_file`, `state_signature` and `history_file` are bytes, or None where there is none. `broken`: what lies under
+    `history/` and is not an accepted request, intact.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Entry:
     history: tuple[Accepted, ...]
     state_file: bytes | None = None
     state_signature: bytes | None = None
+    history_file: bytes | None = None
+    broken: tuple[Problem, ...] = ()
 
     @property
     def data(self) -> bytes | None:
@@ -82,3 +87,9 @@ class Entry:
         if self.state_file is None:
             return None, ()
         return standing.read(self.state_file, str(Path(self.file).with_name("state.yaml")))
+
+    @cached_property
+    def chain(self) -> Chain:
+        """What history.jsonl says; empty where there is none: a registry made by hand has none."""
+        file = str(Path(self.file).with_name(FILE))
+        return Chain(file) if self.history_file is None else read_history(self.history_file, file, self.name)

@@ -21,7 +21,7 @@ from pathlib import Path
 from gcloud_pk.errors import InvalidInputError, RefusedError, UnavailableError, problem
 
 LIMIT = 1024 * 1024
-"""Bytes: the largest file that is read."""
+"""Bytes: the largest file that is read, where the reader sets no other limit."""
 
 TEMPORARY = ".gcloud-pk-"
 
@@ -71,8 +71,8 @@ def leads_through(path: Path, folder: Path) -> bool:
     return False
 
 
-def read(path: Path, *, root: Path | None = None) -> bytes:
-    """Return the bytes of a regular file of at most LIMIT bytes.
+def read(path: Path, *, root: Path | None = None, limit: int = LIMIT) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes, a whole number of MiB.
 
     Raises InvalidInputError where there is no such file or it cannot be read, RefusedError for a link out of `root`.
     """
@@ -88,11 +88,12 @@ def read(path: Path, *, root: Path | None = None) -> bytes:
         raise _invalid(path, "is a folder" if stat.S_ISDIR(kind) else "is not a regular file", "a file")
     with os.fdopen(descriptor, "rb") as file:
         try:
-            data = file.read(LIMIT + 1)
+            data = file.read(limit + 1)
         except OSError as error:
             raise _unreadable(path, error) from None
-    if len(data) > LIMIT:
-        raise _invalid(path, "is larger than 1 MiB", "at most 1 MiB")
+    if len(data) > limit:
+        size = f"{limit // (1024 * 1024)} MiB"
+        raise _invalid(path, f"is larger than {size}", f"at most {size}")
     return data
 
 
@@ -142,7 +143,8 @@ def _fill(path: Path, data: bytes, mode: int) -> None:
 def entries(folder: Path, *, root: Path) -> list[os.DirEntry[str]]:
     """Return what a folder under `root` holds, by name, without what begins with a dot; nothing where there is none.
 
-    Raises InvalidInputError where it cannot be listed, RefusedError for a link out of `root`.
+    Raises InvalidInputError where it cannot be listed or a link in it cannot be followed, RefusedError for a
+    link out of `root`, that of the folder or of anything in it.
     """
     if not os.path.lexists(folder):
         return []
@@ -151,7 +153,21 @@ def entries(folder: Path, *, root: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         wrong = problem(f"cannot be listed: {(error.strerror or '').lower()}", file=folder, expected="a folder")
         raise InvalidInputError(f"{folder} cannot be listed", details=[wrong]) from None
-    return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    found = [entry for entry in found if not entry.name.startswith(".")]
+    for entry in found:
+        if entry.is_symlink():
+            _followed(folder / entry.name, root)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _followed(link: Path, root: Path) -> None:
+    within(link, root)
+    try:
+        link.stat()
+    except FileNotFoundError:
+        pass  # to nothing inside: whoever reads it says so
+    except OSError as error:
+        raise _unreadable(link, error) from None
 
 
 def make_folder(path: Path) -> None:

@@ -27,15 +27,34 @@ from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Cluster, Site
 from gcloud_pk.model.state import StateName
 from gcloud_pk.model.tenant import UNREGISTERED, Tenant, place
-from gcloud_pk.registry import approval, approvers, documents, files, governance, signatures, standing, trust
+from gcloud_pk.registry import (
+    approval,
+    approvers,
+    demand,
+    documents,
+    files,
+    governance,
+    history,
+    review,
+    revisions,
+    signatures,
+    standing,
+    suspension,
+    templates,
+    trust,
+    waivers,
+)
 from gcloud_pk.registry.approval import Approvals, Signed
 from gcloud_pk.registry.approvers import STATE, Signer, Signers
+from gcloud_pk.registry.demand import Demand
 from gcloud_pk.registry.entries import Accepted, Entry
 from gcloud_pk.registry.governance import APPROVERS, ORGANISATIONS, Governance
+from gcloud_pk.registry.history import Act
 from gcloud_pk.registry.readings import Reading, load, ordered
 from gcloud_pk.registry.signatures import Claim, SignatureError
 from gcloud_pk.registry.standing import Standing
 from gcloud_pk.registry.trust import TrustState
+from gcloud_pk.registry.waivers import Circumstances, Waivers
 
 Status = Literal["pending", "approved", "rejected", "suspended", "offboarded", "invalid"]
 
@@ -172,11 +191,11 @@ class Registry:
         file = str(folder / "request.yaml")
         problems: list[Problem] = []
         signed, reading = None, None
-        history: tuple[Accepted, ...] = ()
+        kept: tuple[Accepted | Problem, ...] = ()
         present: set[str] = set()
         try:
             present = {entry.name for entry in self._list("tenants", name)}
-            history = tuple(self._history(name, present))
+            kept = tuple(self._history(name, present))
             signed = self._signed(folder, present, problems)
             reading = load(documents.parse(signed.data, file), TenantRequest)
         except InvalidInputError as error:
@@ -188,6 +207,11 @@ class Registry:
             except InvalidInputError as error:
                 problems.extend(error.details)
                 optional[part] = b""  # there, and not to be believed: that closes
+        lines: bytes | None = None
+        try:
+            lines = self._lines(name) if history.FILE in present else None
+        except InvalidInputError as error:
+            problems.extend(error.details)
         return Entry(
             name,
             folder,
@@ -195,10 +219,15 @@ class Registry:
             signed,
             reading,
             tuple(problems),
-            history,
+            tuple(one for one in kept if isinstance(one, Accepted)),
             optional["state.yaml"],
             optional["state.yaml.sig"],
+            lines,
+            tuple(one for one in kept if isinstance(one, Problem)),
         )
+
+    def _lines(self, name: str) -> bytes:
+        return files.read(self.path / "tenants" / name / history.FILE, root=self.path, limit=history.LIMIT)
 
     def _signed(self, folder: Path, present: set[str], problems: list[Problem]) -> Signed:
         data = files.read(folder / "request.yaml", root=self.path)
@@ -214,14 +243,11 @@ class Registry:
         own = "request.yaml.sig"
         return Signed(data, found, files.read(folder / own, root=self.path) if own in present else None)
 
-    def _history(self, name: str, present: set[str]) -> Iterator[Accepted]:
-        """Yield what was accepted and is intact; `problems` names the rest."""
-        if "history" not in present:
-            return
-        for entry in self._list("tenants", name, "history"):
-            accepted = self._kept(name, entry.name)
-            if isinstance(accepted, Accepted):
-                yield accepted
+    def _history(self, name: str, present: set[str]) -> Iterator[Accepted | Problem]:
+        """Yield what was accepted and is intact, and what is wrong with the rest."""
+        if "history" in present:
+            for entry in self._list("tenants", name, "history"):
+                yield self._kept(name, entry.name)
 
     def _kept(self, name: str, digest: str) -> Accepted | Problem:
         folder = self.path / "tenants" / name / "history" / digest
@@ -298,10 +324,11 @@ class Registry:
         self._verdicts.update(zip(fresh, signatures.verify_all(fresh), strict=True))
         return [self._verdicts[claim] for claim in claims]
 
-    def verify_all(self, at: Mapping[str, dt.datetime] | None = None) -> None:
+    def verify_all(self, at: Mapping[str, dt.datetime] | None = None, *, kept: bool = False) -> None:
         """Verify every tenant's signatures together, which is quicker than one tenant after another.
 
-        `at`: by tenant, the moment at which approvals will be judged, where it is not now.
+        `at`: by tenant, the moment at which approvals will be judged, where it is not now. `kept`: those beside the
+        requests that were accepted once, too.
         """
         signers, moments = self.approvers, at or {}
         claims: list[Claim] = []
@@ -309,13 +336,34 @@ class Registry:
             if entry.signed:
                 claims += approval.claims(entry.signed, signers, moments.get(name, self.now))
             claims += self._state_claims(entry)
+            claims += [one.claim for one in self._kept_signatures(entry)] if kept else []
         self._verify(claims)
+
+    def _kept_signatures(self, entry: Entry) -> list[review.Kept]:
+        """Return the signatures of kept requests that are not the present one's very own: those are verified anyway."""
+        present: set[tuple[str | None, bytes | None]] = set()
+        if entry.signed is not None:
+            present = {*entry.signed.approvals.items(), (None, entry.signed.request)}
+        return [
+            one
+            for one in review.kept_signatures(entry, self.approvers, self.now)
+            if one.accepted.digest != entry.digest or (one.name, one.claim.signature) not in present
+        ]
 
     def approvals(self, entry: Entry, at: dt.datetime | None = None) -> Approvals:
         """Judge a tenant's approvals at a moment (now, if none is given). The request must be well formed."""
         if entry.signed is None or entry.request is None:
             raise ValueError("a request that cannot be read has no approvals")
-        return approval.judge(entry.signed, entry.request, self.settings, self.approvers, at or self.now, self._verify)
+        return self.judged(entry.signed, entry.request, at)
+
+    def demand(self, request: TenantRequest) -> Demand:
+        """Return whose approvals a request needs."""
+        return demand.of(request, self.organisations, self.settings)
+
+    def judged(self, signed: Signed, request: TenantRequest, at: dt.datetime | None = None) -> Approvals:
+        """Judge the approvals of a request, the present one or a kept one, at a moment (now, if none is given)."""
+        found = self.demand(request)
+        return approval.judge(signed, request, found, self.approvers, at or self.now, self._verify)
 
     def _state_claims(self, entry: Entry) -> list[Claim]:
         if entry.state_file is None or entry.state_signature is None:
@@ -330,21 +378,32 @@ class Registry:
 
         `digest`: for which of its requests, the present one if none is given: a rejection speaks of one alone.
         """
+        file = str(entry.folder / "state.yaml")
         if entry.state_file is None:
-            return Standing("active")
+            return standing.bound(Standing("active"), entry.chain, digest or entry.digest, file, there=False)
         signature: tuple[str | None, str | None] = (None, None)
         for verdict in self._verify(self._state_claims(entry)):
-            signature = (None, verdict.message) if isinstance(verdict, SignatureError) else (verdict.principal, None)
+            if isinstance(verdict, SignatureError):
+                signature = (None, verdict.message)
+            elif reason := self.foreign(entry, verdict.principal):
+                signature = (None, f"does not count: {reason}")
+            else:
+                signature = (verdict.principal, None)
         digests = {d for d in (entry.digest, *(kept.digest for kept in entry.history)) if d}
-        file = str(entry.folder / "state.yaml")
-        return standing.judge(entry.name, digest or entry.digest, digests, entry.state, signature, file)
+        stands = standing.judge(entry.name, digest or entry.digest, digests, entry.state, signature, file, self.now)
+        return standing.bound(stands, entry.chain, digest or entry.digest, file, there=True)
+
+    def foreign(self, entry: Entry, principal: str) -> str | None:
+        """Return why a signer has no say about a tenant, being of another jurisdiction, or None."""
+        request = entry.request or (entry.last_accepted.request if entry.last_accepted else None)
+        return self.demand(request).objection(principal) if request else None
 
     def status(self, entry: Entry) -> Status:
         """Return the one word for a tenant's request."""
         stands = self.standing(entry)
         if stands.state in {"offboarded", "suspended", "rejected"}:
             return stands.state
-        if stands.state is None or self.content_problems(entry):
+        if stands.state is None or self.content_problems(entry) or entry.chain.problems or revisions.overtaken(entry):
             return "invalid"
         return "approved" if self.approvals(entry).sufficient else "pending"
 
@@ -354,10 +413,12 @@ class Registry:
         What a rejected request or an offboarded tenant asked for breaks no rule any more: others may have it now.
         """
         stands = self.standing(entry)
-        problems = list(stands.problems)
+        problems = [*stands.problems, *entry.chain.problems]
         if stands.state in {"rejected", "offboarded"}:
             return problems
         problems += self.content_problems(entry)
+        if older := revisions.overtaken(entry):
+            problems.append(older)
         if entry.request:
             problems += [
                 problem(refusal.message, file=entry.folder / refusal.file)
@@ -383,6 +444,7 @@ class Registry:
                 details=problems,
                 resolution=f"correct it, raise metadata.revision, then: gcloud-pk request submit {name}.yaml",
             )
+        revisions.check_no_way_back(entry)
         approvals = self.approvals(entry, at)
         if not approvals.sufficient:
             raise self._unapproved(entry, approvals)
@@ -417,7 +479,7 @@ class Registry:
                 details=problems,
                 resolution="submit and approve a new revision that keeps to the rules of today",
             )
-        approvals = approval.judge(kept.signed, request, self.settings, self.approvers, at or self.now, self._verify)
+        approvals = self.judged(kept.signed, request, at)
         if not approvals.sufficient:
             details = [problem(refusal.message, file=kept.folder / refusal.file) for refusal in approvals.refused]
             if approvals.unsigned:
@@ -426,7 +488,7 @@ class Registry:
                 )
             raise RefusedError(
                 f"tenant {name}: the approvals of its accepted request (revision {kept.revision}) no longer hold: "
-                f"{len(approvals.have)} of {approvals.need}",
+                f"{len(approvals.have)} of {approvals.need}" + (f"; {approvals.missing}" if approvals.awaits else ""),
                 details=details,
                 resolution="submit a new revision and have it approved",
             )
@@ -434,8 +496,9 @@ class Registry:
 
     def _tenant(self, request: TenantRequest, digest: str, approvals: Approvals) -> Tenant:
         organisation = self.organisations[request.spec.organisation]
-        site = place(request, self.sites)
-        return Tenant(request, digest, organisation, self.settings, site, UNREGISTERED, approvals.have)
+        site = place(request, self.sites, self.demand(request).binding)
+        grants = self.waivers.grants(request.metadata.name)
+        return Tenant(request, digest, organisation, self.settings, site, UNREGISTERED, approvals.have, grants)
 
     def check_open(self, entry: Entry, digest: str | None = None) -> None:
         """Raise RefusedError where the tenant's state closes it; `digest` as for `standing`."""
@@ -453,10 +516,12 @@ class Registry:
         what = "the request of tenant" if stands.state == "rejected" else "tenant"
         todo = {
             "rejected": "correct the request, raise metadata.revision, and submit it again",
-            "suspended": "an approver resumes it",
+            "suspended": f"an approver resumes it: gcloud-pk tenant resume {entry.name} --reason TEXT --key KEY",
             "offboarded": "its name stays reserved; ask for a tenant of another name (its groups and domains are free)",
         }
-        raise RefusedError(f"{what} {entry.name} is {stands.state}{why}", resolution=todo[stands.state])
+        raise RefusedError(
+            f"{what} {entry.name} is {stands.state}{why}", details=stands.problems, resolution=todo[stands.state]
+        )
 
     def _unapproved(self, entry: Entry, approvals: Approvals) -> RefusedError:
         details = [problem(refusal.message, file=entry.folder / refusal.file) for refusal in approvals.refused]
@@ -468,21 +533,47 @@ class Registry:
                     expected="a signature in namespace gcloud-pk-request: data of this class needs one",
                 )
             )
-        may = [s.principal for s in self.approvers.may(approvers.APPROVAL) if s.principal not in approvals.have]
         got = f" ({', '.join(approvals.have)})" if approvals.have else ""
-        who = f"; {', '.join(may)} may approve it" if may else "; nobody else may approve it: add an approver"
+        missing = f"; {approvals.missing}" if approvals.awaits else ""
         return RefusedError(
-            f"tenant {entry.name}: {len(approvals.have)} of {approvals.need} approvals{got}{who}",
+            f"tenant {entry.name}: {len(approvals.have)} of {approvals.need} approvals{got}{missing}",
             details=details,
-            resolution=f"an approver runs: gcloud-pk request approve {entry.name} --key KEY",
+            resolution=f"an approver runs: gcloud-pk request approve {entry.name} --key KEY"
+            if approvals.awaits
+            else "the requester signs it: gcloud-pk request submit FILE --key KEY",
         )
+
+    # --- waivers --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def circumstances(self) -> Circumstances:
+        """What waivers are judged by. Raises InvalidInputError where anything that decides for all is not valid."""
+        environments = {name: waivers.environments(entry) for name, entry in self.tenants.items()}
+
+        def foreign(tenant: str, principal: str) -> str | None:
+            entry = self.entry(tenant)
+            request = entry.reading.repaired if entry.reading else None
+            return self.demand(request).objection(principal) if request else None
+
+        return Circumstances(
+            self.approvers, self.now, environments, lambda name: self.entry(name).chain, foreign, self._verify
+        )
+
+    @cached_property
+    def waivers(self) -> Waivers:
+        """All waivers, judged at this moment; one that cannot be believed does not count. Raises as `circumstances`."""
+        try:
+            filed, stray = waivers.read(self.path)
+        except InvalidInputError as error:
+            return waivers.unreadable(error)
+        return waivers.judge(filed, stray, self.circumstances) if filed or stray else Waivers({})
 
     # --- the whole ------------------------------------------------------------------------------------------------
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong in the registry, by file and line. That approvals are outstanding is not wrong."""
-        problems = list(self.governance.problems)
+        problems = [*self.governance.problems, *templates.problems(self.path)]
         for item in self._list("tenants"):
             if item.name == "README.md":
                 continue
@@ -491,15 +582,31 @@ class Registry:
                     problem("is not a tenant's folder", file=self._label("tenants", item.name), expected="a DNS label")
                 )
         if not self.governance.problems:
-            self.verify_all()
+            self.verify_all(kept=True)
         for entry in self.tenants.values():
             # Where governance is not valid, it is not known who may sign.
-            problems += self.content_problems(entry) if self.governance.problems else self.entry_problems(entry)
-            for kept in self._list("tenants", entry.name, "history"):
-                found = self._kept(entry.name, kept.name)
-                if isinstance(found, Problem):
-                    problems.append(found)
+            problems += (
+                [*self.content_problems(entry), *entry.chain.problems]
+                if self.governance.problems
+                else self.entry_problems(entry)
+            )
+            problems += [*entry.broken, *suspension.problems(self, entry)]
+        if not self.governance.problems:
+            kept = [one for entry in self.tenants.values() for one in self._kept_signatures(entry)]
+            problems += review.damaged(kept, self._verdicts)
+            problems += waivers.registry_problems(self.waivers)
         return tuple(ordered(problems))
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What somebody should know of, and need not mend."""
+        return tuple(note for entry in self.tenants.values() for note in entry.chain.notes)
+
+    def past(self, entry: Entry) -> review.Review:
+        """Judge a tenant's past: its history, the requests that were accepted, and their signatures."""
+        kept = review.kept_signatures(entry, self.approvers, self.now)
+        verdicts = self._verify([one.claim for one in kept])
+        return review.review(entry, kept, verdicts, self.approvers, self.now)
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -530,6 +637,77 @@ class Registry:
     def _same(self, path: Path, data: bytes) -> bool:
         return os.path.lexists(path) and files.read(path, root=self.path) == data
 
+    def record(
+        self,
+        name: str,
+        act: Act,
+        actor: str,
+        *,
+        digest: str | None = None,
+        revision: int | None = None,
+        cluster: str | None = None,
+        detail: Mapping[str, str | int] | None = None,
+        once: bool = False,
+    ) -> str:
+        """Append an act to a tenant's history.jsonl; return the new head: SHA-256 of the line, hexadecimal.
+
+        `digest`, `revision`: the present request's, if none is given; `cluster`: UID. `once`: where the last act of
+        this kind was this very one, nothing is appended, and the head as it is is returned. The folder is read anew,
+        and its lock is taken: the caller must not hold it.
+        Raises RefusedError where the history does not hold together (what closes is appended nonetheless),
+        UnavailableError where there is no such tenant or it cannot be written.
+        """
+        file = self.path / "tenants" / name / history.FILE
+        said = dict(detail or {})
+        with files.locked(self.path):
+            if self._misnamed(name) or not file.parent.is_dir():
+                Registry.open(self.path).entry(name)  # raises, naming the nearest
+            before = self._lines(name) if os.path.lexists(file) else None
+            chain = history.Chain(str(file)) if before is None else history.read(before, str(file), name)
+            if act not in history.CLOSING:
+                self._check_chain(name, chain)
+            if digest is None or revision is None:
+                entry = self._entry(name)
+                digest = digest or entry.digest
+                revision = revision or self._revision(entry, digest)
+            if once and chain.head and chain.says(act, actor, digest, cluster, said):
+                return chain.head
+            line = history.line(
+                chain,
+                name,
+                act,
+                actor,
+                time=dt.datetime.now(dt.UTC),
+                digest=digest,
+                revision=revision,
+                cluster=cluster,
+                detail=said,
+            )
+            # A line that was cut off must not swallow this one.
+            whole = before if not before or before.endswith(b"\n") else before + b"\n"
+            files.write(file, (whole or b"") + line, root=self.path)
+        return sha256(line).hexdigest()
+
+    @staticmethod
+    def _revision(entry: Entry, digest: str | None) -> int | None:
+        if digest == entry.digest and entry.reading and entry.reading.repaired:
+            return entry.reading.repaired.metadata.revision
+        kept = entry.kept(digest)
+        return kept.revision if kept else None
+
+    def check_chain(self, entry: Entry) -> None:
+        """Raise RefusedError where a tenant's history was changed: nothing more is opened on what it says."""
+        self._check_chain(entry.name, entry.chain)
+
+    @staticmethod
+    def _check_chain(name: str, chain: history.Chain) -> None:
+        if chain.problems:
+            raise RefusedError(
+                f"the history of tenant {name} does not hold together: lines were changed, moved or lost",
+                details=chain.problems,
+                resolution=f"restore {chain.file} from version control",
+            )
+
     def set_state(self, name: str, state: StateName, by: str, reason: str, key: Path | None = None) -> None:
         """Write state.yaml, signed where a key is given. Raises RefusedError for `active` without one.
 
@@ -539,10 +717,14 @@ class Registry:
         signers = self.approvers if key else None
         if signers and key:
             by = signatures.entitled(key, STATE, signers, self.now).principal
+            if foreign := self.foreign(entry, by):
+                raise RefusedError(f"tenant {name}: this signature would not count: {foreign}")
         elif state == "active":
             raise RefusedError(f"tenant {name}: only an approver's signature makes it active", resolution="give a key")
         digest = entry.digest or (entry.last_accepted.digest if entry.last_accepted else None)
-        data = standing.write(state, by, reason, name, digest, dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        # Clocks differ: what is set after an act of the history must not look older than it.
+        data = standing.write(state, by, reason, name, digest, max(now, entry.chain.time or now))
         record, problems = standing.read(data, str(entry.folder / "state.yaml"))
         if record is None:
             # There is no file yet that a line could be named of.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcloud_pk.errors import InvalidInputError, Problem, problem
-from gcloud_pk.model import rules
+from gcloud_pk.model import federation, rules
 from gcloud_pk.model.organisation import Organisation, Organisations
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Site
 from gcloud_pk.registry import approvers, documents, files
-from gcloud_pk.registry.approvers import Signers
+from gcloud_pk.registry.approvers import APPROVAL, Signers
 from gcloud_pk.registry.readings import M, Reading, load, ordered
 
 ORGANISATIONS = "organisations.yaml"
@@ -36,8 +36,9 @@ class Governance:
 class _Reader:
     """Reads the files of one registry, and gathers their bytes and their problems."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, instead: Mapping[str, bytes]) -> None:
         self.root = root
+        self.instead = instead
         self.data: dict[str, bytes] = {}
         self.problems: list[Problem] = []
 
@@ -45,8 +46,10 @@ class _Reader:
         return str(self.root.joinpath(*parts))
 
     def bytes(self, *parts: str) -> bytes | None:
+        name = "/".join(parts)
         try:
-            self.data["/".join(parts)] = read = files.read(self.root.joinpath(*parts), root=self.root)
+            there = self.instead.get(name)
+            self.data[name] = read = files.read(self.root.joinpath(*parts), root=self.root) if there is None else there
         except InvalidInputError as error:
             self.problems.extend(error.details)
             return None
@@ -62,11 +65,20 @@ class _Reader:
             self.problems.extend(error.details)
             return None
 
-    def settings(self) -> Settings:
+    def settings(self) -> Reading[Settings] | None:
         if not os.path.lexists(self.root / SETTINGS) or not (found := self.document(Settings, SETTINGS)):
-            return Settings()
+            return None
         self.problems.extend(found.ruled(rules.settings_problems))
-        return found.model or Settings()
+        return found
+
+    def references(self, found: Reading[Settings], signers: Signers) -> None:
+        """Compare what settings name with approvers and sites; a file that cannot be read is no reason to complain."""
+        sites = {name.removeprefix("sites/").removesuffix(".yaml") for name in self.data if name.startswith("sites/")}
+        principals: dict[str, bool] | None = None
+        if not signers.problems:
+            principals = dict.fromkeys((one.signer.principal for one in signers.revoked), True)
+            principals |= {signer.principal: APPROVAL in signer.namespaces for signer in signers.listed}
+        self.problems.extend(found.ruled(lambda settings: federation.reference_problems(settings, sites, principals)))
 
     def organisations(self) -> dict[str, Organisation]:
         listed = self.document(Organisations, ORGANISATIONS)
@@ -100,9 +112,15 @@ class _Reader:
         return sites
 
 
-def read(root: Path) -> Governance:
-    """Read what decides for all tenants of the registry at `root`. What is wrong stands in `problems`."""
-    reader = _Reader(root)
-    settings, organisations = reader.settings(), reader.organisations()
+def read(root: Path, instead: Mapping[str, bytes] | None = None) -> Governance:
+    """Read what decides for all tenants of the registry at `root`. What is wrong stands in `problems`.
+
+    `instead`: path → bytes that count in place of those of the file: what would be if they were written.
+    """
+    reader = _Reader(root, instead or {})
+    found, organisations = reader.settings(), reader.organisations()
     signers, sites = reader.approvers(), reader.sites()
+    if found:
+        reader.references(found, signers)
+    settings = (found.model if found else None) or Settings()
     return Governance(settings, organisations, signers, sites, reader.data, tuple(ordered(reader.problems)))

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     MALFORMED = "malformed"
     NAMESPACE = "namespace"
     UNKNOWN_KEY = "unknown-key"
+    REVOKED = "revoked"
     NOT_ENTITLED = "not-entitled"
     NOT_VALID = "not-valid"
     OTHER_BYTES = "other-bytes"
@@ -89,6 +90,8 @@ def verify(data: bytes, signature: bytes, namespace: str, signers: Signers, at: 
     if outside.namespace != namespace:
         raise SignatureError(Fault.NAMESPACE, f"is made for namespace {outside.namespace!r}, not for {namespace!r}")
     signer = signers.by_key.get(outside.key)
+    if revoked := signers.revocations.get(outside.key):
+        raise SignatureError(Fault.REVOKED, f"does not count: {revoked}")
     if signer is None:
         raise SignatureError(Fault.UNKNOWN_KEY, f"is by a key that is not in {signers.file}")
     if namespace not in signer.namespaces:
@@ -218,6 +221,8 @@ def entitled(key: Path, namespace: str, signers: Signers, at: dt.datetime) -> Si
     public = public_key_of(key)
     signer = signers.by_key.get(public.blob)
     names = ", ".join(s.principal for s in signers.may(namespace)) or "nobody yet"
+    if revoked := signers.revocations.get(public.blob):
+        raise RefusedError(str(revoked), resolution=f"use the key of one of: {names}")
     if signer is None:
         raise RefusedError(
             f"the key {public.fingerprint} ({key}) is not in {signers.file}",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gcloud_pk.errors import GcloudPkError, Problem, problem
 from gcloud_pk.model.state import State, StateName
 from gcloud_pk.registry import documents
+from gcloud_pk.registry.history import Chain
 from gcloud_pk.registry.readings import load
+
+CLOCKS = dt.timedelta(minutes=5)
+"""How far clocks of two machines may differ."""
 
 CLOSING: tuple[StateName, ...] = ("suspended", "offboarded", "rejected")
 
@@ -41,6 +45,7 @@ def judge(
     said: tuple[State | None, tuple[Problem, ...]],
     signature: tuple[str | None, str | None],
     file: str,
+    now: dt.datetime,
 ) -> Standing:
     """Judge what state.yaml says.
 
@@ -68,7 +73,48 @@ def judge(
             "a signed 'active' must name this tenant and one of its requests", file=file, expected="tenant and digest"
         )
         return Standing(None, record, signer, (*problems, loose))
+    if record.time > now + CLOCKS:
+        # Signed for later, it would outlive every suspension until then.
+        early = problem(f"is of a time to come ({record.time:%Y-%m-%d %H:%M} UTC)", file=file, field="time")
+        return Standing(None, record, signer, (*problems, early))
     return Standing("active", record, signer, problems)
+
+
+_STRENGTH: tuple[StateName, ...] = ("active", "rejected", "suspended", "offboarded")
+
+
+def bound(stands: Standing, chain: Chain, digest: str | None, file: str, *, there: bool) -> Standing:
+    """Return the standing that the history leaves of what state.yaml says.
+
+    What the history closed stays closed, though state.yaml is gone or says less, until an `active` that an approver
+    signed no earlier. `digest`: of the request that is asked about, a rejection speaks of one alone; `there`: whether
+    there is a state.yaml.
+    """
+    rejected = chain.rejected(digest) if digest else None
+    lines = chain.closed or ((rejected,) if rejected else ())
+    if stands.state is None or not lines:
+        return stands
+    last = next((line for line in reversed(lines) if line.act == "offboard"), lines[-1])
+    names: dict[str, StateName] = {"offboard": "offboarded", "suspend": "suspended", "reject": "rejected"}
+    closed = names[last.act]
+    if _STRENGTH.index(stands.state) >= _STRENGTH.index(closed):
+        return stands
+    record = stands.record
+    opened = record.time if record and record.state == "active" and record.time.tzinfo else None
+    # An offboarding is for good: in logs and evidence a name means one tenant.
+    if opened and last.act != "offboard" and opened >= max(line.time for line in lines):
+        return stands
+    says = "is gone"
+    if there and record:
+        earlier = opened and opened < last.time
+        says = f"says {record.state!r}" + (f" of an earlier moment ({opened:%Y-%m-%d %H:%M:%S})" if earlier else "")
+    wrong = problem(
+        f"history says {closed} at {last.time:%Y-%m-%d %H:%M:%S} UTC by {last.actor}, state.yaml {says}",
+        file=chain.file,
+        line=last.number,
+        expected=f"{file} that says so, or an 'active' that an approver signed since",
+    )
+    return replace(stands, state=closed, record=None, signer=None, problems=(*stands.problems, wrong))
 
 
 def write(state: StateName, by: str, reason: str, tenant: str, digest: str | None, time: dt.datetime) -> bytes:

@@ -50,6 +50,12 @@ def draft_yaml(fields: Mapping[str, Any], problems: Iterable[Problem]) -> str:
     return escape("\n".join(["# A draft. To mend before it is submitted:", *mend, request_yaml(fields)]))
 
 
+def list_entry(fields: Mapping[str, Any], indent: str = "") -> str:
+    """Return fields (YAML names, plain values) as one entry of a list in block style."""
+    first, *rest = _mapping(fields, "", 0)
+    return "".join(f"{indent}{line}\n" for line in (f"- {first}", *(f"  {line}" for line in rest)))
+
+
 def _mapping(fields: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
     for name, value in fields.items():
         where = f"{path}.{name}" if path else name

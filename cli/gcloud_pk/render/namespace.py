@@ -5,7 +5,7 @@ from __future__ import annotations
 from gcloud_pk.model import labels
 from gcloud_pk.model.base import API_VERSION
 from gcloud_pk.model.request import Environment
-from gcloud_pk.model.resources import TenantPolicySpec
+from gcloud_pk.model.resources import PolicyWaiver, TenantPolicySpec
 from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.render.metadata import Manifest, manifest
 
@@ -79,7 +79,24 @@ def _policy(tenant: Tenant, environment: str, spec: TenantPolicySpec) -> Manifes
         own_labels={labels.CLASSIFICATION: tenant.request.spec.classification},
         keep=True,
         finalizers=(labels.PARAM_GUARD,),
-        spec=spec.model_dump(mode="json", by_alias=True),
+        spec=spec.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude=None if spec.waivers else {"waivers"}
+        ),
+    )
+
+
+def _waivers(tenant: Tenant, environment: str) -> tuple[PolicyWaiver, ...]:
+    """Return what is excepted in one environment, each once, sorted."""
+    return tuple(
+        PolicyWaiver(
+            rule=grant.rule,
+            kind=grant.kind,
+            name=grant.workload,
+            allows=grant.allows,
+            expires=grant.expires.isoformat(),
+        )
+        for grant in sorted(tenant.waivers)
+        if grant.environment == environment
     )
 
 
@@ -101,6 +118,7 @@ def tenant_policy(tenant: Tenant, environment: Environment) -> Manifest:
             storageClasses=tuple(sorted(spec.storage_classes)),
             egressCidrs=tuple(sorted({e.to for e in environment.egress})),
             ingressCidrs=tuple(sorted(environment.allow_from)),
+            waivers=_waivers(tenant, environment.name),
         ),
     )
 

@@ -22,13 +22,18 @@ _SAME_NAMESPACE: dict[str, Any] = {"podSelector": {}}
 
 def default_deny(tenant: Tenant, environment: str) -> Manifest:
     """Return the policy that denies both directions to every pod of the namespace."""
+    return denial(tenant.name, tenant.request.namespace(environment), environment)
+
+
+def denial(tenant: str, namespace: str, environment: str) -> Manifest:
+    """Return the same by names alone: closing does not depend on a request."""
     return manifest(
         "networking.k8s.io/v1",
         "NetworkPolicy",
         DENY_NAME,
-        tenant=tenant.name,
+        tenant=tenant,
         wave=2,
-        namespace=tenant.request.namespace(environment),
+        namespace=namespace,
         environment=environment,
         keep=True,
         spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},

@@ -1,0 +1,204 @@
+"""Waiver: a justified, expiring exception of one rule for one subject, `waivers/<name>.yaml`.
+
+What of it reaches a cluster is a `Grant`: exact values of one rule for one workload of one environment.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast, get_args
+
+from pydantic import Field
+
+from gcloud_pk.errors import Problem, problem
+from gcloud_pk.model.base import Digest, Line, Model, Principal, Prose, Str, Unique, matches
+from gcloud_pk.model.request import Day
+from gcloud_pk.model.state import Moment
+
+LONGEST = 366
+"""Days: how far ahead a waiver may expire."""
+SOON = 30
+"""Days before its expiry from which a waiver is warned of."""
+MOST = 100
+"""Waivers of one environment; the bound of the list in TenantPolicy."""
+
+WorkloadKind = Literal["CronJob", "DaemonSet", "Deployment", "Job", "Pod", "StatefulSet"]
+Sort = Literal["tenant", "node", "cluster"]
+"""What a subject is. Only waivers of a tenant's workloads are rendered."""
+
+Control = Annotated[
+    Str,
+    Field(max_length=64),
+    matches(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)+", "a rule's or control's id, such as GPK-IMG-01"),
+]
+Subject = Annotated[
+    Str,
+    Field(max_length=400),
+    matches(
+        r"[a-z]+(/[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)+",
+        "one subject, written out and without wildcard, such as tenant/moitt/prod/Deployment/web",
+    ),
+]
+WorkloadName = Annotated[
+    Str,
+    Field(min_length=1, max_length=253),
+    matches(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "the name of one workload, without wildcard"),
+]
+Allowed = Annotated[
+    Str, Field(min_length=1, max_length=512), matches(r"[!-~]+( [!-~]+)*", "an exact value, as the refusal shows it")
+]
+Allows = Annotated[tuple[Allowed, ...], Field(max_length=20), Unique]
+
+
+class Waiver(Model):
+    """What is excepted, for whom, why, until when (the end of that day, UTC), and who asks for it."""
+
+    control: Control = Field(description="the rule that is waived, such as GPK-IMG-01")
+    subject: Subject = Field(description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>")
+    allows: Allows = Field((), description="the exact values that are allowed, as the refusal shows them")
+    reason: Prose = Field(description="why it cannot comply yet, and what is done about it")
+    author: Principal = Field(description="who proposes it, as an e-mail address; somebody else approves it")
+    expires: Day = Field(description="the last day on which it counts (UTC), YYYY-MM-DD")
+
+    @property
+    def sort(self) -> str:
+        """What the subject is: the first part of it."""
+        return self.subject.partition("/")[0]
+
+    @property
+    def workload(self) -> Workload | None:
+        """The workload that the subject names, where it is one of a tenant's."""
+        return workload(self.subject)
+
+
+class Ending(Model):
+    """`waivers/<name>.ended.yaml`: the end of a waiver before its day. It closes, so it counts unsigned."""
+
+    digest: Digest = Field(description="SHA-256 of the waiver's file")
+    by: Line = Field(description="who ended it")
+    reason: Prose = Field(description="why")
+    time: Moment = Field(description="when, YYYY-MM-DDThh:mm:ssZ")
+
+
+@dataclass(frozen=True, order=True)
+class Workload:
+    """One workload of a tenant's environment. Its Pods are those that its own controller makes."""
+
+    tenant: str
+    environment: str
+    kind: WorkloadKind
+    """As the subject says it: `problems` names one that is none."""
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of environment {self.environment} of tenant {self.tenant}"
+
+
+@dataclass(frozen=True)
+class Waivable:
+    """A rule that can be waived (policies/waivable.yaml). `value` says what is allowed; patterns: whole."""
+
+    rule: str
+    policy: str
+    what: str
+    value: str
+    pattern: str
+    never: str
+
+    def admits(self, value: str) -> bool:
+        """Whether a value is one that can be allowed."""
+        return bool(re.fullmatch(self.pattern, value)) and not re.fullmatch(self.never, value)
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """An approved waiver as one environment gets it. `name`: of the waiver in the registry."""
+
+    rule: str
+    kind: WorkloadKind
+    workload: str
+    allows: tuple[str, ...]
+    expires: dt.date
+    name: str
+    environment: str
+    reason: str
+    author: str
+    approvers: tuple[str, ...]
+
+
+def workload(subject: str) -> Workload | None:
+    """Return the workload of `tenant/<tenant>/<environment>/<Kind>/<name>`; None where it is something else."""
+    parts = subject.split("/")
+    if parts[0] != "tenant" or len(parts) != 5:
+        return None
+    return Workload(parts[1], parts[2], cast("WorkloadKind", parts[3]), parts[4])
+
+
+def problems(
+    waiver: Waiver, known: Mapping[str, Waivable], environments: Mapping[str, frozenset[str]]
+) -> Iterator[Problem]:
+    """Yield what is wrong with a waiver that is well formed; of expiry, `too_far` speaks.
+
+    `known`: what can be waived, by rule; `environments`: of each tenant of the registry.
+    """
+    if waiver.sort not in get_args(Sort):
+        yield problem(
+            f"{waiver.sort!r} is no sort of subject", field="subject", expected=f"one of {', '.join(get_args(Sort))}"
+        )
+    if waiver.sort != "tenant":
+        return
+    yield from _wrong_subject(waiver, environments)
+    rule = known.get(waiver.control)
+    if rule is None:
+        yield problem(
+            f"{waiver.control} cannot be waived for a workload",
+            field="control",
+            expected=f"one of {', '.join(sorted(known))}",
+        )
+        return
+    if not waiver.allows:
+        yield problem("is empty: nothing would be waived", field="allows", expected=rule.value)
+    for index, value in enumerate(waiver.allows):
+        if not rule.admits(value):
+            yield problem(f"{value!r} cannot be allowed", field=f"allows[{index}]", expected=rule.value)
+
+
+def _wrong_subject(waiver: Waiver, environments: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+    found = waiver.workload
+    if found is None:
+        yield problem(
+            "is wider than one workload, or none",
+            field="subject",
+            expected="tenant/<tenant>/<environment>/<Kind>/<name>",
+        )
+        return
+    if found.kind not in get_args(WorkloadKind):
+        yield problem(
+            f"{found.kind!r} is no kind of workload",
+            field="subject",
+            expected=f"one of {', '.join(get_args(WorkloadKind))}",
+        )
+    if found.name != found.name.lower():
+        yield problem(f"{found.name!r} is no name of a workload", field="subject", expected="its name in lower case")
+    if found.tenant not in environments:
+        yield problem(f"there is no tenant {found.tenant!r}", field="subject", expected="a tenant of the registry")
+    elif found.environment not in environments[found.tenant]:
+        yield problem(
+            f"tenant {found.tenant} has no environment {found.environment!r}",
+            field="subject",
+            expected=f"one of {', '.join(sorted(environments[found.tenant]))}",
+        )
+
+
+def too_far(waiver: Waiver, today: dt.date) -> Problem | None:
+    """Return what is wrong with an expiry that lies over a year ahead."""
+    if (waiver.expires - today).days <= LONGEST:
+        return None
+    return problem(
+        f"{waiver.expires} is over {LONGEST} days ahead: what is excepted for longer is no exception",
+        field="expires",
+        expected=f"a day until {today + dt.timedelta(days=LONGEST)}",
+    )
