@@ -294,6 +294,12 @@ UNKNOWN: dict[str, int] = {
     "request reject nobody --reason r": 5,
     "onboard ../../etc --output-dir {OUT}": 5,
     "request show ../moitt": 5,
+    "request diff nobody": 5,
+    "request new --template nothing": 2,
+    "request new --template ../approvers": 2,
+    "tenant welcome nobody": 5,
+    "tenant welcome ../moitt": 5,
+    "tenant welcome moitt --lang fr": 2,
     "lab status --name nobody": 5,
     "lab kubeconfig --name nobody": 5,
     "lab status --name ../x": 2,
@@ -332,6 +338,7 @@ CLUSTER = {
     "show": "tenant show moitt",
     "diff": "tenant diff moitt",
     "verify": "tenant verify moitt",
+    "kubeconfig": "tenant kubeconfig moitt",
     "suspend": "tenant suspend moitt --reason none --yes",
     "resume": "tenant resume moitt --reason none",
     "offboard": "tenant offboard moitt --confirm moitt",
@@ -454,6 +461,10 @@ def test_somebody_without_rights_is_refused_and_the_right_is_named(cli: Cli, des
 OF_CLUSTER: dict[str, int] = {
     "tenant show nobody": 5,
     "tenant diff nobody": 5,
+    "tenant kubeconfig nobody": 5,
+    "tenant kubeconfig x)": 5,
+    "tenant kubeconfig unbidden": 5,
+    "tenant kubeconfig unbidden --role nobody": 2,
     "tenant verify nobody": 5,
     "tenant suspend nobody --reason none --yes": 5,
     "tenant suspend a,b --reason none --yes": 5,
@@ -588,7 +599,10 @@ def signed(cli: Cli, desk: Desk) -> Path:
     return trust
 
 
-TRUSTING = ("registry check", "request list", "request submit {NEXT}", "onboard moitt --output-dir {OUT}")
+TRUSTING = (
+    "registry check", "request list", "request submit {NEXT}", "request diff moitt", "tenant welcome moitt -o {OUT}",
+    "onboard moitt --output-dir {OUT}",
+)  # fmt: skip
 SPOILT: dict[str, Callable[[Desk, Path], Path]] = {}
 
 

@@ -20,10 +20,11 @@ import pytest
 from tests.unit.registry_world import World, make_keys, make_world, request_of, waiver
 
 from gcloud_pk.main import main
-from gcloud_pk.registry import approvers, documents, files, signatures
+from gcloud_pk.registry import approvers, documents, files, signatures, suspension
 from gcloud_pk.registry.approvers import APPROVAL
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.history import read as read_history
+from gcloud_pk.registry.suspension import Saved
 
 NOT_REACHED = 0
 STEPS = ("open", "replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "fdopen")
@@ -96,6 +97,21 @@ def kept(world: World) -> int:
     return 0
 
 
+def taken_over(world: World) -> int:
+    """Save what a suspension takes, over what it had saved before."""
+    suspension.put(world.registry(), "itd", Saved("itd", "c", "quarantined", (binding("a"), binding("b"))))
+    return 0
+
+
+def given_back(world: World) -> int:
+    suspension.clear(world.registry(), "itd", refused=Saved("itd", "c", "suspended", (binding("b"),)))
+    return 0
+
+
+def binding(name: str) -> dict[str, Any]:
+    return {"kind": "RoleBinding", "metadata": {"namespace": "itd-eoffice-prod", "name": name}}
+
+
 def registered(world: World) -> int:
     from gcloud_pk.registry.registration import register_cluster
 
@@ -123,6 +139,8 @@ ACTS: dict[str, tuple[Callable[[World], int], set[int]]] = {
     "active, signed": (state("itd", "active", "bob"), {0}),
     "offboarded": (state("moitt", "offboarded", None), {0}),
     "an act recorded": (recorded, {0}),
+    "what a suspension takes, saved": (taken_over, {0}),
+    "what a suspension took, given back": (given_back, {0}),
     "a cluster registered": (registered, {0}),
     "organisation add": (cli("organisation add NEW --name-en New --tier federal --domain new.gov.pk"), {0, 3}),
     "organisation add --sign": (
@@ -156,9 +174,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> World:
 def prepared(original: World, root: Path, name: str) -> World:
     world = original.copied(root)
     if name == "a request kept":
-        world.put("settings.yaml", (world.path / "settings.yaml").read_bytes())
         data = (world.tenant("nadra") / "request.yaml").read_bytes()
         world.put("tenants/nadra/approvals/bob@ntc.example.sig", world.sign(data, "bob", APPROVAL))
+    if "suspension" in name:
+        suspension.put(world.registry(), "itd", Saved("itd", "c", "suspended", (binding("a"),)))
     return world
 
 
@@ -182,6 +201,8 @@ def half(name: str, data: bytes, before: bytes | None) -> str | None:
         return "ends in the middle of a line"
     if name.endswith(".sig"):
         signatures.envelope(data)
+    elif name.endswith(".json"):
+        suspension.of(data, name)
     elif name.endswith(".yaml"):
         documents.parse(data, name)
     elif name.endswith("approvers"):
@@ -231,6 +252,7 @@ def test_killed_before_any_step_it_leaves_the_old_or_the_new_and_completes_when_
         assert {file for file in before if file not in after} <= {
             "registry/tenants/moitt/request.yaml.sig",
             "registry/tenants/itd/state.yaml.sig",
+            "registry/tenants/itd/suspended/bindings.json",
         }
         changed = {file: data for file, data in after.items() if before.get(file) != data}
         broken = {file: why for file, data in changed.items() if (why := half(file, data, before.get(file)))}

@@ -378,6 +378,13 @@ attacks(SIGN, 3, {
     "an approver whose name looks like another's": (
         approvers_with(f"\u0430lice@ntc.example {SPACES} {{stranger}}"), ("not a principal",)
     ),
+    "a revoked key under another name": (
+        approvers_with(
+            f"# revoked 2026-01-31T09:00:00Z by keeper, left: eve {SPACES} {{stranger}}\nmallory {SPACES} {{stranger}}"
+        ),
+        ("was revoked (line 4) and never comes back",),
+    ),
+    "a revocation that cannot be read": (approvers_with("# revoked eve, left"), ("is not a revoked line",)),
     "approvers with a comment that reads backwards": (
         approvers_with(f"mallory {SPACES} {{stranger}} \u202eecila"), ("U+202E",)
     ),
@@ -406,6 +413,9 @@ attacks(CHECK, 4, {
     "a tenant's folder linked to nothing outside": (linked_out("tenants/itd", dangling=True), (OUT,)),
     "a state linked out of the folder": (linked_out("tenants/itd/state.yaml"), (OUT,)),
     "a state's signature linked out of the folder": (linked_out("tenants/itd/state.yaml.sig"), (OUT,)),
+    "a template that is a link out": (
+        in_turn(put("templates/x.yaml", request_of("moitt")), linked_out("templates/x.yaml")), (OUT,)
+    ),
     "a tenant's folder added as a link out": (
         lambda w: (w.path / "tenants/rival").symlink_to(w.outside), (OUT,)
     ),
