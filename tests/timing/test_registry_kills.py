@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -159,12 +158,8 @@ ACTS: dict[str, tuple[Callable[[World], int], set[int]]] = {
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> World:
+def original(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> World:
     folder = tmp_path_factory.mktemp("kills")
-    keys = folder / "session"
-    keys.mkdir()
-    for name in ("alice", "bob", "carol", "keeper", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], check=True)
     world = make_world(folder / "original", make_keys(folder / "keys", keys))
     request = request_of("moitt", ("revision: 3", "revision: 4"), ("pods: 50", "pods: 51"))
     (world.outside / "new.yaml").write_bytes(request)

@@ -1,4 +1,4 @@
-"""Keys and registries that several unit tests use; the keys are made once in a session."""
+"""Registries that several unit tests use."""
 
 from __future__ import annotations
 
@@ -10,27 +10,6 @@ from pathlib import Path
 import pytest
 
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GCLOUD_PK_REGISTRY", "GCLOUD_PK_TRUST", "GCLOUD_PK_FORMAT", "KUBECONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of private keys: alice, bob, carol, keeper, stranger (Ed25519), and others by type."""
-    folder = tmp_path_factory.mktemp("keys")
-    kinds = [(name, ["-t", "ed25519"]) for name in ("alice", "bob", "carol", "keeper", "stranger")]
-    kinds += [("ecdsa", ["-t", "ecdsa"]), ("rsa2048", ["-t", "rsa", "-b", "2048"])]
-    for name, kind in kinds:
-        subprocess.run(["ssh-keygen", "-q", *kind, "-N", "", "-C", name, "-f", str(folder / name)], check=True)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-s", folder / "keeper", "-I", "certified", "-n", "alice", folder / "alice.pub"],
-        check=True,
-    )
-    return folder
 
 
 @pytest.fixture(scope="session")
