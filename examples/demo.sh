@@ -73,6 +73,9 @@ run gcloud-pk tenant list
 say "5. Again: nothing changes"
 run gcloud-pk onboard --all --yes --no-verify
 
+say "6. What was done with a tenant, line by line, each bound to the one before; checked against the cluster too"
+run gcloud-pk registry history moitt --verify
+
 kubectl=$(gcloud-pk lab status --name "$lab" --format json | python3 -c 'import json, os, sys
 found = json.load(sys.stdin)["programs"].get("kubectl", {}).get("path")
 print(os.path.dirname(found) if found else "")')
@@ -87,6 +90,8 @@ cat <<'EOF'
 
 gcloud-pk tenant list                 # who is there
 gcloud-pk tenant verify moitt -v      # every check of the isolation, as the tenant's own identities
+gcloud-pk tenant welcome moitt        # the page that the ministry gets (--lang ur, --html)
+gcloud-pk tenant suspend moitt --reason "an incident" --yes      # access goes; tenant resume gives it back
 kubectl get tenants                   # the same, by a tool that is not ours
 kubectl --context admin get networkpolicies,resourcequotas -n moitt-eoffice-prod
 EOF

@@ -245,8 +245,6 @@ def _keep(connection: Connection, name: str, digest: str, at: dt.datetime | None
 
 def reviews_due(tenants: Sequence[Tenant]) -> list[str]:
     """Return a warning for each tenant whose review is due; it is onboarded all the same."""
-    import datetime as dt
-
     today = dt.datetime.now(dt.UTC).date()
     return [
         f"tenant {tenant.name}: its review was due on {day}; ask its owner for a new revision, or suspend it"

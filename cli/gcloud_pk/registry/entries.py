@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from gcloud_pk.errors import Problem
+from gcloud_pk.errors import Problem, problem
 from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.state import State
 from gcloud_pk.registry import standing
@@ -42,7 +43,7 @@ class Entry:
     """One tenant's folder. `reading` is None where request.yaml is missing or is no YAML; `problems` then says why.
 
     `state_file`, `state_signature` and `history_file` are bytes, or None where there is none. `broken`: what lies under
-    `history/` and is not an accepted request, intact.
+    `history/` and is not an accepted request, intact. `now`: when it was read.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Entry:
     state_signature: bytes | None = None
     history_file: bytes | None = None
     broken: tuple[Problem, ...] = ()
+    now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property
     def data(self) -> bytes | None:
@@ -92,4 +94,20 @@ class Entry:
     def chain(self) -> Chain:
         """What history.jsonl says; empty where there is none: a registry made by hand has none."""
         file = str(Path(self.file).with_name(FILE))
-        return Chain(file) if self.history_file is None else read_history(self.history_file, file, self.name)
+        return Chain(file) if self.history_file is None else read_history(self.history_file, file, self.name, self.now)
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What somebody should know of, and need not mend: a registry made by hand may be like that."""
+        if self.history_file is not None or not (self.history or self.broken):
+            return self.chain.notes
+        words = (
+            f"is not there, and accepted requests are kept (history/{self._digests}): "
+            "if there was one, restore it from version control"
+        )
+        return (problem(words, file=self.chain.file),)
+
+    @property
+    def _digests(self) -> str:
+        last = self.last_accepted
+        return f"{last.digest[:12]}…" if last else "…"

@@ -45,7 +45,7 @@ from gcloud_pk.registry import (
     waivers,
 )
 from gcloud_pk.registry.approval import Approvals, Signed
-from gcloud_pk.registry.approvers import STATE, Signer, Signers
+from gcloud_pk.registry.approvers import REGISTRY, STATE, Signer, Signers
 from gcloud_pk.registry.demand import Demand
 from gcloud_pk.registry.entries import Accepted, Entry
 from gcloud_pk.registry.governance import APPROVERS, ORGANISATIONS, Governance
@@ -144,12 +144,22 @@ class Registry:
         absent = [name for name in (trust.MANIFEST, trust.SIGNATURE) if not os.path.lexists(self.path / name)]
         if absent:
             self._distrusted([problem("is missing", file=self._label(name)) for name in absent])
-        signer, wrong = trust.judge(
-            self.governance.files, self._read(trust.MANIFEST), self._read(trust.SIGNATURE), signers, self.now
-        )
+        signed = self.manifest or b""
+        signer, wrong = trust.judge(self.governance.files, signed, self._read(trust.SIGNATURE), signers, self.now)
         if wrong or signer is None:
             self._distrusted([replace(p, file=self._label(p.file or "")) for p in wrong])
-        return TrustState(True, signer)
+        return TrustState(
+            True,
+            signer.principal,
+            version=trust.read_version(signed),
+            key=signer.key.fingerprint,
+            keepers={one.key.fingerprint: one.principal for one in signers.may(REGISTRY)},
+        )
+
+    @cached_property
+    def manifest(self) -> bytes | None:
+        """The bytes of registry.sha256, as they lie there; None where there is none. Raises as reading does."""
+        return self._read(trust.MANIFEST) if os.path.lexists(self.path / trust.MANIFEST) else None
 
     def _trusted_signers(self, trust_file: Path) -> Signers:
         if files.leads_through(trust_file, self.path):
@@ -224,6 +234,7 @@ class Registry:
             optional["state.yaml.sig"],
             lines,
             tuple(one for one in kept if isinstance(one, Problem)),
+            now=self.now,
         )
 
     def _lines(self, name: str) -> bytes:
@@ -600,7 +611,7 @@ class Registry:
     @property
     def notes(self) -> tuple[Problem, ...]:
         """What somebody should know of, and need not mend."""
-        return tuple(note for entry in self.tenants.values() for note in entry.chain.notes)
+        return tuple(note for entry in self.tenants.values() for note in entry.notes)
 
     def past(self, entry: Entry) -> review.Review:
         """Judge a tenant's past: its history, the requests that were accepted, and their signatures."""
@@ -663,7 +674,8 @@ class Registry:
             if self._misnamed(name) or not file.parent.is_dir():
                 Registry.open(self.path).entry(name)  # raises, naming the nearest
             before = self._lines(name) if os.path.lexists(file) else None
-            chain = history.Chain(str(file)) if before is None else history.read(before, str(file), name)
+            now = dt.datetime.now(dt.UTC)
+            chain = history.Chain(str(file)) if before is None else history.read(before, str(file), name, now)
             if act not in history.CLOSING:
                 self._check_chain(name, chain)
             if digest is None or revision is None:
@@ -677,7 +689,7 @@ class Registry:
                 name,
                 act,
                 actor,
-                time=dt.datetime.now(dt.UTC),
+                time=now,
                 digest=digest,
                 revision=revision,
                 cluster=cluster,

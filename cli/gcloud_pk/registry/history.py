@@ -30,6 +30,9 @@ FILE = "history.jsonl"
 LIMIT = 16 * 1024 * 1024
 """Bytes: the largest history that is read; some 40,000 acts."""
 
+CLOCKS = dt.timedelta(minutes=5)
+"""How far clocks of two machines may differ."""
+
 NOTHING = "0" * 64
 """What the first line gives as the hash of the line before."""
 
@@ -204,8 +207,11 @@ def _fields(said: Line) -> dict[str, Any]:
     }
 
 
-def read(data: bytes, file: str, tenant: str) -> Chain:
-    """Read the bytes of a history. Never raises for what they hold; `problems` says what is wrong, by line."""
+def read(data: bytes, file: str, tenant: str, now: dt.datetime) -> Chain:
+    """Read the bytes of a history. Never raises for what they hold; `problems` says what is wrong, by line.
+
+    A line of a time to come is wrong: every later one would inherit its time.
+    """
     if not data:
         return Chain(file, problems=(problem("is empty", file=file, expected="a line for each act"),))
     problems: list[Problem] = []
@@ -231,6 +237,17 @@ def read(data: bytes, file: str, tenant: str) -> Chain:
         problem(f"is of tenant {said.tenant!r}", file=file, line=said.number, field="tenant", expected=tenant)
         for said in lines
         if said.tenant != tenant
+    ]
+    problems += [
+        problem(
+            f"its time is yet to come ({said.time:%Y-%m-%d %H:%M:%S} UTC)",
+            file=file,
+            line=said.number,
+            field="time",
+            expected=f"at most {now + CLOCKS:%Y-%m-%d %H:%M:%S} UTC, by this machine's clock",
+        )
+        for said in lines
+        if said.time > now + CLOCKS
     ]
     named = {parent for said in lines for parent in said.parents}
     ends = tuple(digest for digest in hashes if digest not in named)

@@ -17,9 +17,6 @@ from gcloud_pk.registry.entries import Accepted, Entry
 from gcloud_pk.registry.history import Chain
 from gcloud_pk.registry.signatures import Claim, Fault, SignatureError
 
-AHEAD = dt.timedelta(minutes=5)
-"""How far clocks may differ."""
-
 _UNKNOWN = {Fault.UNKNOWN_KEY, Fault.NOT_ENTITLED}
 
 
@@ -83,7 +80,7 @@ def review(
     entry: Entry, kept: Sequence[Kept], verdicts: Sequence[Signer | SignatureError], signers: Signers, now: dt.datetime
 ) -> Review:
     """Judge a tenant's past. `verdicts`: of the claims of `kept`, in their order."""
-    failed, unchecked, notes = list(_replaced(entry)), list[Problem](), list(entry.chain.notes)
+    failed, unchecked, notes = list(_replaced(entry)), list[Problem](), list(entry.notes)
     for one, verdict in zip(kept, verdicts, strict=True):
         if not isinstance(verdict, SignatureError):
             if one.name not in {None, verdict.principal}:
@@ -95,7 +92,7 @@ def review(
         else:
             failed.append(problem(verdict.message, file=one.file))
     return Review(
-        (*entry.chain.problems, *_ahead(entry.chain, now)),
+        entry.chain.problems,
         (*entry.broken, *_lost(entry)),
         tuple(failed),
         tuple(unchecked),
@@ -110,12 +107,6 @@ def damaged(kept: Sequence[Kept], verdicts: Mapping[Claim, Signer | SignatureErr
         verdict = verdicts[one.claim]
         if isinstance(verdict, SignatureError) and verdict.fault in never:
             yield problem(verdict.message, file=one.file)
-
-
-def _ahead(chain: Chain, now: dt.datetime) -> Iterator[Problem]:
-    for line in chain.lines:
-        if line.time > now + AHEAD:
-            yield problem("its time is yet to come", file=chain.file, line=line.number, field="time")
 
 
 def _lost(entry: Entry) -> Iterator[Problem]:

@@ -10,11 +10,8 @@ from dataclasses import dataclass, replace
 from gcloud_pk.errors import GcloudPkError, Problem, problem
 from gcloud_pk.model.state import State, StateName
 from gcloud_pk.registry import documents
-from gcloud_pk.registry.history import Chain
+from gcloud_pk.registry.history import CLOCKS, Chain
 from gcloud_pk.registry.readings import load
-
-CLOCKS = dt.timedelta(minutes=5)
-"""How far clocks of two machines may differ."""
 
 CLOSING: tuple[StateName, ...] = ("suspended", "offboarded", "rejected")
 
