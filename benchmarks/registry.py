@@ -113,10 +113,10 @@ def write_history(tenant: Path, digests: list[str]) -> None:
     ]  # fmt: skip
     data = b""
     for day, (act, revision) in enumerate(acts, 1):
+        time = dt.datetime(2026, 1, day, tzinfo=dt.UTC)
         data += history.line(
-            history.read(data, "history.jsonl", tenant.name) if data else history.Chain("history.jsonl"),
-            tenant.name, act, "alice",
-            time=dt.datetime(2026, 1, day, tzinfo=dt.UTC), digest=digests[revision - 1], revision=revision,
+            history.read(data, "history.jsonl", tenant.name, time) if data else history.Chain("history.jsonl"),
+            tenant.name, act, "alice", time=time, digest=digests[revision - 1], revision=revision,
             cluster=None, detail={},
         )  # fmt: skip
     (tenant / "history.jsonl").write_bytes(data)

@@ -6,6 +6,7 @@ Rich draws only when a person looks (a TTY); logs get plain lines.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import click
 
 from gcloud_pk.errors import RefusedError
-from gcloud_pk.text import as_json, escape
+from gcloud_pk.text import as_json, escape, in_line
 
 
 class Progress(Protocol):
@@ -64,6 +65,24 @@ class Console:
         """Print the result for people (standard error when a machine reads standard output)."""
         click.echo(escape(text), err=self.machine, color=None)
 
+    def row(self, head: str, text: object) -> None:
+        """Print what somebody else wrote behind `head`, so that no line on the screen begins as he likes.
+
+        It is one line; a terminal's own folding is done here, behind a bar.
+        """
+        line = escape(in_line(text))
+        if not self._person(sys.stderr if self.machine else sys.stdout):
+            self.show(head + line)
+            return
+        from rich.cells import cell_len, chop_cells
+
+        indent = cell_len(head)
+        room = max(8, shutil.get_terminal_size().columns - indent - 2)
+        first, *more = chop_cells(line, room) or [""]
+        self.show(head + first)
+        for piece in more:
+            self.show(f"{' ' * indent}│ {piece}")
+
     def styled(self, text: str, **style: Any) -> str:
         """Return `text` with terminal style where a person looks and colour is wanted."""
         stream = sys.stderr if self.machine else sys.stdout
@@ -96,10 +115,7 @@ class Console:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows under column heads; drawn by Rich for a person, aligned plain text otherwise."""
         # A cell is one line: what a cluster says must not look like a row of its own.
-        cells = [
-            [escape("" if cell is None else cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row]
-            for row in rows
-        ]
+        cells = [[in_line(escape("" if cell is None else cell)) for cell in row] for row in rows]
         stream = sys.stderr if self.machine else sys.stdout
         if self._person(stream):
             from rich.box import SIMPLE_HEAD

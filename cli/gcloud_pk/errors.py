@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from gcloud_pk.text import in_line
+
 
 class ExitCode(IntEnum):
     """The exit codes of the architecture; relied on from outside."""
@@ -30,7 +32,7 @@ class ExitCode(IntEnum):
 class Problem:
     """One thing that is wrong: where it stands, what is wrong, what was expected. Lines count from 1.
 
-    As a text: `file:line: field: message; expected what`.
+    As a text, of one line: `file:line: field: message; expected what`.
     """
 
     file: str | None
@@ -43,7 +45,7 @@ class Problem:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
         where = ": ".join(part for part in (place, self.field) if part)
         tail = f"; expected {self.expected}" if self.expected else ""
-        return f"{where}: {self.message}{tail}" if where else f"{self.message}{tail}"
+        return in_line(f"{where}: {self.message}{tail}" if where else f"{self.message}{tail}")
 
     def as_dict(self) -> dict[str, str | int | None]:
         """Return the shape of `error.details[]`."""

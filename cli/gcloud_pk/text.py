@@ -37,6 +37,11 @@ def escape(value: object) -> str:
     return _UNSAFE.sub(written, str(value))
 
 
+def in_line(value: object) -> str:
+    r"""Return `value` with newlines and tabs as `\n` and `\t`: a text from a file must not look like lines of ours."""
+    return str(value).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def as_json(value: Any) -> str:
     """Return indented JSON: Urdu as it is, unsafe characters by escapes that say the same; safe to show."""
     # Such characters can only stand inside strings, where an escape means the same.

@@ -203,6 +203,20 @@ attacks(ONBOARD, 4, {
         listing(lambda text: text + f"{'0' * 64}  /etc/passwd\n"), ("/etc/passwd: is missing since",)
     ),
     "digests that list a file twice": (listing(lambda text: text * 2), ("a second one",)),
+    "digests of another serial under the old signature": (
+        edited("registry.sha256", "# serial 2,", "# serial 9,"), ("registry.sha256.sig", "over other bytes")
+    ),
+    "digests without their serial, under the old signature": (
+        lambda w: w.put("registry.sha256", (w.path / "registry.sha256").read_bytes().partition(b"\n")[2]),
+        ("registry.sha256.sig", "over other bytes"),
+    ),
+    "digests that count twice": (
+        listing(lambda text: f"# serial 9, 2026-11-20T12:00:00Z\n{text}"), ("registry.sha256:2", "a comment")
+    ),
+    "digests that count from elsewhere": (
+        listing(lambda text: "".join([*text.splitlines(keepends=True)[1:], "# serial 9, 2026-11-20T12:00:00Z\n"])),
+        ("a comment that no keeper makes",),
+    ),
     "digests with other line ends": (with_crlf("registry.sha256"), ("over other bytes",)),
     "digests truncated": (cut("registry.sha256"), ("over other bytes",)),
     "digests without their signature": (removed("registry.sha256.sig"), ("registry.sha256.sig: is missing",)),
@@ -691,7 +705,46 @@ attacks(RESUME, 4, {
     "a state of nothing": (put(STATE_YAML, ""), (UNBELIEVED, "is empty")),
     "a state that is a folder": (a_folder(STATE_YAML), (UNBELIEVED,)),
 })  # fmt: skip
+
+
+def resumed_in_history(tenant: str) -> Change:
+    """Take the state away, and append a line of a resumption that names the one before it rightly."""
+
+    def change(w: World) -> None:
+        for name in ("state.yaml", "state.yaml.sig"):
+            (w.tenant(tenant) / name).unlink(missing_ok=True)
+        data = (w.tenant(tenant) / "history.jsonl").read_bytes()
+        last = data.splitlines(keepends=True)[-1]
+        said = {**json.loads(last), "act": "resume", "previous": sha256(last).hexdigest()}
+        w.put(f"tenants/{tenant}/history.jsonl", data + json.dumps(said).encode() + b"\n")
+
+    return change
+
+
+def gone_by_hand(state: str, key: str | None = None) -> Change:
+    """Close moitt, which lives, and hand in a request of another tenant for its domains."""
+
+    def change(w: World) -> None:
+        w.set_state(w.state(state=state), key)
+        handed_in("moitt", ("name: moitt\n", "name: rival\n"), ("pk/moitt/", "pk/rival/"))(w)
+
+    return change
+
+
+attacks(RESUME, 4, {
+    "a suspension removed, and a resumption written into the history": (
+        resumed_in_history("itd"), ("history says suspended", "state.yaml is gone")
+    ),
+})  # fmt: skip
+attacks(SUBMIT, 3, {
+    "the domains of a living tenant, offboarded by hand": (gone_by_hand("offboarded"), ("moitt",)),
+    "the domains of a living tenant, offboarded by a stranger": (gone_by_hand("offboarded", "stranger"), ("moitt",)),
+    "the domains of a living tenant, rejected by hand": (gone_by_hand("rejected"), ("moitt",)),
+})  # fmt: skip
 attacks("onboard fbr-tax --output-dir {root}/manifests", 4, {
+    "an offboarding removed, and a resumption written into the history": (
+        resumed_in_history("fbr-tax"), ("history says offboarded",)
+    ),
     "an offboarding removed": (removed("tenants/fbr-tax/state.yaml"), ("history", "offboard")),
     "an offboarding undone by an approver's signature": (
         lambda w: w.set_state(w.state("fbr-tax"), "bob", "fbr-tax"), ("offboard",)
@@ -750,6 +803,7 @@ attacks(ONBOARD, 4, {
         swapped(HISTORY, "tenants/itd/history.jsonl"), (BROKEN, "is of tenant 'itd'")
     ),
     "a line that goes back in time": (forged(time="2020-01-01T00:00:00Z"), (BROKEN, "its time is before that of")),
+    "a line of a time to come": (forged(time="2099-01-01T00:00:00Z"), (BROKEN, "its time is yet to come")),
     "a line of an act that is none": (forged(act="pardon"), (BROKEN, "act has not the form")),
     "a line that says more than lines say": (forged(note="trust me"), (BROKEN, "a key that no line has")),
     "a line that says less": (forged(actor=...), (BROKEN, "lacks actor")),
@@ -760,7 +814,7 @@ attacks(ONBOARD, 4, {
     ),
     "a history truncated in a line": (cut(HISTORY, 0.9), (BROKEN, "ends in the middle of a line")),
     "a history of nothing": (put(HISTORY, ""), (BROKEN, "is empty")),
-    "a history with other line ends": (with_crlf(HISTORY), (BROKEN, "changed or is missing")),
+    "a history with other line ends": (with_crlf(HISTORY), (BROKEN, "every line ends in CR LF")),
     "a history with a NUL": (appended(HISTORY, "\0\n"), (BROKEN, "is no JSON object")),
     "a history nested without end": (appended(HISTORY, "[" * 100_000 + "\n"), (BROKEN, "is no JSON object")),
     "a history linked out of the folder": (linked_out(HISTORY), (OUT,)),
@@ -1009,6 +1063,22 @@ def test_another_cluster_than_the_registrys_is_refused(world: World) -> None:
         recognise(world.registry(), "00000000-0000-0000-0000-000000000009", labs={}, trust=world.trust)
     with pytest.raises(RefusedError, match="is not trusted"):
         recognise(world.registry(), "00000000-0000-0000-0000-000000000009", labs={}, trust=None)
+
+
+def test_last_years_rules_all_together_are_refused_by_a_cluster_that_was_given_a_newer_version(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gcloud_pk.onboarding.serials import Given, older
+
+    today = world.registry().trust(world.trust)
+    assert today.key
+    before = Given({today.key: today.serial})
+    assert older(before, today) is None
+    last_year("approvers", "registry.sha256", "registry.sha256.sig")(world)
+    assert run(world, CHECK, capsys)[0] == 0, "the folder alone cannot tell"
+    error = older(before, world.registry().trust(world.trust))
+    assert error is not None
+    assert (error.code, "serial 2 of the registry (signed by keeper@ntc.example)" in error.message) == (4, True)
 
 
 def test_there_are_as_many_attacks_as_were_asked_for() -> None:

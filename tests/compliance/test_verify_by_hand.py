@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.registry_world import World, make_keys, make_world
+from tests.unit.registry_world import KEEPER, World, make_keys, make_world, request_of
 
-from gcloud_pk.registry.approvers import APPROVAL, REQUEST, STATE
+from gcloud_pk.onboarding.serials import SERIALS
+from gcloud_pk.registry import acts
+from gcloud_pk.registry.approvers import APPROVAL, REQUEST, STATE, revocation_line
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify-by-hand.md"
 HISTORY = "tenants/moitt/history.jsonl"
@@ -49,11 +53,14 @@ def original(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def tell_the_cluster(world: World) -> None:
-    """Write what `kubectl get tenant moitt -o json` says after an onboarding."""
+    """Write what `kubectl get` says of the tenant, and of the registry, after an onboarding."""
     last = (world.path / HISTORY).read_bytes().splitlines(keepends=True)[-1]
     digest = hashlib.sha256((world.tenant() / "request.yaml").read_bytes()).hexdigest()
     said = {"spec": {"requestDigest": digest}, "status": {"historyHead": hashlib.sha256(last).hexdigest()}}
     (world.root / "tenant.json").write_text(json.dumps(said))
+    trusted = world.registry().trust(world.trust)
+    annotations = {SERIALS: json.dumps({trusted.key: trusted.serial, "SHA256:gone": 99})}
+    (world.root / "lease.json").write_text(json.dumps({"metadata": {"annotations": annotations}}))
 
 
 @pytest.fixture
@@ -118,6 +125,8 @@ TAMPERED: dict[tuple[str, int], dict[str, Change]] = {
         "digests changed": in_turn(added("approvers", "\n"), World.list_anew),
         "signed by a stranger": lambda w: w.resign("stranger"),
         "signed for another purpose": lambda w: w.resign(namespace=APPROVAL),
+        "counted twice": in_turn(added("registry.sha256", "# serial 9, 2026-11-20T12:00:00Z\n"), World.resign),
+        "counted by nobody": in_turn(lambda w: w.edit("registry.sha256", "# serial", "# number"), World.resign),
     },
     ("Who may sign", 0): {
         "a wildcard": approver(f"*@ntc.example {SPACES} {{key}}"),
@@ -160,14 +169,7 @@ TAMPERED: dict[tuple[str, int], dict[str, Change]] = {
         "another image": lambda w: w.edit(PORTAL, "portal:4.2", "miner:1"),
         "by a stranger": lambda w: w.approve_waiver("queue", "stranger"),
         "for another purpose": lambda w: w.approve_waiver("portal", "bob", APPROVAL),
-        "ended": lambda w: w.put("waivers/portal.ended.yaml", "x"),
-        "ended in history": lambda w: w.registry().record(
-            "moitt", "waiver", "bob", detail={"step": "ended", "digest": sha(w.path / PORTAL)}
-        ),
-        "over": in_turn(
-            lambda w: w.put(PORTAL, re.sub(rb"expires: .*", b"expires: 2026-01-31", (w.path / PORTAL).read_bytes())),
-            lambda w: w.approve_waiver("portal", "bob"),
-        ),
+        "no day of expiry": lambda w: w.edit(PORTAL, "expires: ", "expiry: "),
     },
     ("What was accepted", 0): {
         "a kept request changed": lambda w: kept(w, "request.yaml").write_bytes(b"x"),
@@ -195,6 +197,14 @@ TAMPERED: dict[tuple[str, int], dict[str, Change]] = {
         "a history written anew": lines(lambda found: [found[0].replace(b"submit", b"reject")]),
         "no history": lambda w: (w.path / HISTORY).unlink(),
     },
+    ("What the cluster says", 1): {
+        "last year's rules, validly signed": lambda w: [
+            shutil.copy(w.outside / f"last-year-{name}", w.path / name)
+            for name in ("approvers", "registry.sha256", "registry.sha256.sig")
+        ],
+        "no serial": lambda w: w.edit("registry.sha256", "# serial 2,", "# number 2,"),
+        "nobody is trusted": lambda w: w.trust.write_text(""),
+    },
 }
 
 
@@ -215,6 +225,71 @@ def test_a_check_of_the_page_fails_where_its_thing_was_tampered_with(
     TAMPERED[check][case](world)
     done = run(world, *check)
     assert done.returncode != 0, done.stdout + done.stderr
+
+
+OVER: dict[str, tuple[Change, str]] = {
+    "ended": (lambda w: w.put("waivers/portal.ended.yaml", "x"), "was ended"),
+    "ended in history": (
+        lambda w: w.registry().record(
+            "moitt", "waiver", "bob", detail={"step": "ended", "digest": sha(w.path / PORTAL)}
+        ),
+        "was ended",
+    ),
+    "expired": (
+        lambda w: w.put(PORTAL, re.sub(rb"expires: .*", b"expires: 2026-01-31", (w.path / PORTAL).read_bytes())),
+        "expired",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OVER)
+def test_a_waiver_that_is_over_is_said_and_hides_no_other(world: World, case: str) -> None:
+    end, said = OVER[case]
+    world.approve_waiver("queue", "alice")
+    end(world)
+    done = run(world, "Waivers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{PORTAL} {said}: it counts no more" in done.stdout
+    world.approve_waiver("queue", "stranger", principal="alice@ntc.example")
+    assert run(world, "Waivers").returncode != 0
+
+
+def revoke(world: World, name: str, reason: str) -> None:
+    """Revoke a key, a while after what it signed: times are of whole seconds."""
+    at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    found = (world.path / "approvers").read_text().splitlines()
+    lines = [revocation_line(at, KEEPER, reason, one) if one.startswith(f"{name}@") else one for one in found]
+    world.put("approvers", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("reason", ["left the service", 'lost: eve namespaces="x" was seen'])
+def test_what_an_approver_signed_before_he_was_revoked_holds_though_another_approved_it_since(
+    world: World, reason: str
+) -> None:
+    revoke(world, "alice", reason)
+    revoke(world, "rsa3072", reason)
+    while dt.datetime.now(dt.UTC) <= world.registry().approvers.revoked[1].time + dt.timedelta(seconds=1):
+        time.sleep(0.1)
+    acts.approve(world.registry(), world.registry().entry("moitt"), world.keys / "bob")
+    for head in ("The approvals of a request", "What was accepted", "The requester's signature"):
+        done = run(world, head)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SIGNED_BY_ALICE} held then and counts no more" in run(world, "The approvals of a request").stdout
+    past = world.registry().past(world.registry().entry("moitt"))
+    assert (past.signatures, past.unchecked) == ((), ())
+    # What was signed after the revocation does not.
+    world.approve_by_hand("rsa3072")
+    assert run(world, "The approvals of a request").returncode != 0
+
+
+def test_the_approvals_hold_after_a_new_revision_was_submitted_and_approved(world: World) -> None:
+    file = world.outside / "moitt.yaml"
+    file.write_bytes(request_of("moitt", ("revision: 3", "revision: 4")))
+    acts.submit(world.registry(), file)
+    acts.approve(world.registry(), world.registry().entry("moitt"), world.keys / "bob")
+    for head in ("The approvals of a request", "What was accepted"):
+        done = run(world, head)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_check_of_the_page_is_tampered_with() -> None:

@@ -122,6 +122,9 @@ def test_the_plan_tells_what_would_be_refused_from_then_on(adopted: dict[str, An
     assert told["namespaces"] == [NAMESPACE]
     assert {named(r) for r in told["impact"]} == {name for name, _, _ in legacy.REFUSED}
     assert len(told["openings"]) == len(OPENINGS)
+    (back_door,) = (words for words in told["warnings"] if words.startswith("RoleBinding "))
+    assert f"{NAMESPACE}/builders gives" in back_door
+    assert f"ServiceAccount {NAMESPACE}/builder, and stays" in back_door
 
 
 def test_what_ran_runs_on(adopted: dict[str, Any], annotated: Ministry, before: dict[str, str]) -> None:

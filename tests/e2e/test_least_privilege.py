@@ -329,7 +329,7 @@ TRIALS: dict[Right, Trial] = {
     Right("delete", "tenants.gcloud.gov.pk"): Trial(("tenant", "offboard", "stub", "--confirm", "stub"), a_stub),
     # What a suspension took from the tenant's own hands comes back to Roles that this program never writes.
     Right("bind", "roles.rbac.authorization.k8s.io"): Trial(
-        ("tenant", "resume", "paused", "--reason", "trial", "--key", "KEY"), a_suspended_tenant
+        ("tenant", "resume", "paused", "--reason", "trial", "--key", "KEY", "--yes"), a_suspended_tenant
     ),
     # Leases, what remembers tenants that left among them, and the question whether the policies are in force.
     Right("list", "leases.coordination.k8s.io"): Trial(PLAN),

@@ -100,9 +100,8 @@ class Tenancy:
         return self.ministry.run("tenant", "suspend", self.name, *WHY, "--yes", *args, check=check)
 
     def resume(self, *args: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-        return self.ministry.run(
-            "tenant", "resume", self.name, "--reason", "settled", "--key", self.ministry.key, *args, check=check
-        )
+        words = ("tenant", "resume", self.name, "--reason", "settled", "--yes", "--key", self.ministry.key)
+        return self.ministry.run(*words, *args, check=check)
 
     def objects(self) -> dict[str, dict[str, Any]]:
         """Return bindings and flows of all its namespaces without what the server sets."""
@@ -132,9 +131,14 @@ class Tenancy:
     def saved(self) -> Path:
         return self.folder / "suspended" / "bindings.json"
 
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "history.jsonl").read_text().splitlines()]
+
     def acts(self) -> list[str]:
-        lines = (self.folder / "history.jsonl").read_text().splitlines()
-        return [json.loads(line)["act"] for line in lines]
+        return [line["act"] for line in self.lines()]
+
+    def head(self) -> str:
+        return sha256((self.folder / "history.jsonl").read_bytes().splitlines(keepends=True)[-1]).hexdigest()
 
 
 def eventually(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
@@ -159,6 +163,7 @@ def test_a_suspended_tenant_runs_on_without_anybody_and_comes_back_exactly_as_it
 
     said = json.loads(tenant.suspend("--format", "json").stdout)
     assert (said["state"], said["objects"], said["already"]) == ("suspended", 7, False)
+    assert [place["networkPolicies"] for place in said["namespaces"]] == [[], []], "what was not taken is not named"
     assert tenant.bindings() == []
     assert [name for name in before if name.startswith("NetworkPolicy")] == list(tenant.objects())
     assert tenant.parameters() == {"suspended"}
@@ -195,6 +200,11 @@ def test_a_suspended_tenant_runs_on_without_anybody_and_comes_back_exactly_as_it
     proof = json.loads(ministry.run("tenant", "verify", "payroll", "--format", "json").stdout)
     assert proof["verdicts"] == dict.fromkeys(proof["verdicts"], 0) | {"pass": 11}
     assert "Suspended" in ministry.run("tenant", "list").stdout
+    shown = json.loads(ministry.run("tenant", "show", "payroll", "--format", "json").stdout)["suspension"]
+    assert (shown["how"], shown["since"], shown["reason"]) == ("suspended", status["suspendedAt"], "an inquiry")
+    told = f"suspended since {shown['since']} by {shown['by']}: an inquiry"
+    assert told in ministry.run("tenant", "show", "payroll").stdout
+    assert f"payroll: {told}" in ministry.run("tenant", "list").stdout
     assert "already suspended since" in tenant.suspend().stdout
 
     assert "approver" in ministry.run("tenant", "resume", "payroll", *WHY, check=4).stderr
@@ -223,11 +233,16 @@ def test_quarantine_cuts_all_traffic_and_keeps_the_pods(ministry: Ministry, tmp_
     before = tenant.objects()
     ministry.run("onboard", "infected", "--output-dir", str(tmp_path / "out"))
     tenant.suspend()
-    tenant.suspend("--quarantine")  # tightens
+    time.sleep(1.1)
+    said = json.loads(tenant.suspend("--quarantine", "--format", "json").stdout)  # tightens
+    assert set(said["namespaces"][0]["networkPolicies"]) >= {"declared-flows", "within"}
     assert list(tenant.objects()) == ["NetworkPolicy infected-prod/default-deny"]
     assert tenant.parameters() == {"quarantined"}
     assert tenant.status()["phase"] == "Quarantined"
-    assert "already quarantined" in tenant.suspend().stdout, "it never loosens"
+    again = tenant.suspend().stdout
+    tightened = tenant.lines()[-1]["time"]
+    assert tenant.status()["suspendedAt"] == tightened, "what opens it must be dated after the last closing"
+    assert f"already quarantined since {tightened}" in again, "it never loosens"
 
     # The folder of GitOps closes as well.
     ministry.run("onboard", "--all", "--output-dir", str(tmp_path / "out"))
@@ -302,6 +317,76 @@ def test_it_asks_first_and_the_wrong_name_is_no_answer(ministry: Ministry) -> No
     assert tenant.bindings() == []
 
 
+def test_who_resumes_is_asked_too(ministry: Ministry) -> None:
+    tenant = Tenancy(ministry, "awaited", own=False)
+    tenant.suspend()
+    words = ("tenant", "resume", "awaited", *WHY, "--key", ministry.key)
+    assert "Give 3 objects back to awaited on " in ministry.run(*words, check=4).stderr
+    assert tenant.bindings() == []
+    assert tenant.acts()[-1] == "suspend"
+    ministry.run(*words, "--yes")
+    assert len(tenant.bindings()) == 3
+
+
+def test_a_suspension_that_only_the_registry_knows_is_said_to_be_unfinished(ministry: Ministry) -> None:
+    tenant = Tenancy(ministry, "halfway", own=False)
+    (tenant.folder / "state.yaml").write_text(
+        'state: suspended\nby: op@desk\nreason: begun\ntime: "2026-11-22T03:00:00Z"\ntenant: halfway\n'
+    )
+    wrong = (
+        "tenant halfway is suspended in the registry, and still open on this cluster: gcloud-pk tenant suspend halfway"
+    )
+    assert wrong in ministry.run("onboard", "halfway", "--yes", check=4).stderr
+    (skipped,) = [s for s in ministry.onboard("--all", "--no-verify", check=4)["skipped"] if s["name"] == "halfway"]
+    assert skipped["error"]["code"] == 4
+    assert wrong in skipped["reason"]
+    assert wrong in ministry.run("tenant", "list").stderr
+    assert wrong in ministry.run("tenant", "show", "halfway").stderr
+    assert "halfway" in json.loads(ministry.run("tenant", "list", "--format", "json").stdout)["unfinished"]
+    tenant.suspend()
+    assert tenant.bindings() == []
+    assert "still open" not in ministry.run("tenant", "list").stderr
+    assert {"name": "halfway", "reason": "suspended"} in ministry.onboard("--all", "--no-verify", check=None)["skipped"]
+
+
+def test_a_resumption_whose_signature_no_longer_holds_is_signed_anew_and_the_cluster_stays_as_it_is(
+    ministry: Ministry,
+) -> None:
+    tenant = Tenancy(ministry, "renewed", own=False)
+    tenant.suspend()
+    tenant.resume()
+    before = tenant.objects()
+    (tenant.folder / "state.yaml.sig").unlink()  # as if the key that signed it were revoked
+    assert "gcloud-pk tenant resume renewed" in ministry.run("onboard", "renewed", "--yes", check=4).stderr
+    words = ("tenant", "resume", "renewed", *WHY)
+    assert "approver" in ministry.run(*words, "--yes", check=4).stderr
+    assert "Sign anew" in ministry.run(*words, "--key", ministry.key, check=4).stderr
+    assert tenant.acts()[-1] == "resume"
+    assert len([act for act in tenant.acts() if act == "resume"]) == 1
+    done = tenant.resume("--format", "json")
+    assert json.loads(done.stdout)["renewed"] is True
+    assert (tenant.lines()[-1]["act"], tenant.lines()[-1]["detail"]["renewed"]) == ("resume", "state")
+    assert tenant.status()["historyHead"] == tenant.head()
+    assert tenant.status()["phase"] == "Ready"
+    assert tenant.objects() == before
+    assert ministry.onboard("renewed", "--no-verify")["tenants"][0]["changes"]["changed"] == 0
+    # Suspended since, it is no longer a matter of a signature.
+    tenant.suspend()
+    (tenant.folder / "state.yaml").write_text("state: active\n")
+    assert "is not what the history names" not in tenant.resume().stderr
+    assert tenant.objects() == before
+
+
+def test_the_tenant_names_the_head_of_the_history_once_an_environment_is_offboarded(ministry: Ministry) -> None:
+    tenant = Tenancy(ministry, "shrunk", "prod", "dev", own=False)
+    ministry.write("shrunk", "prod", revision=2)
+    ministry.onboard("shrunk", "--no-verify")
+    ministry.run("tenant", "offboard", "shrunk", "--environment", "dev", "--confirm", "shrunk")
+    assert tenant.acts()[-1] == "offboard"
+    assert tenant.status()["historyHead"] == tenant.head()
+    assert tenant.status()["phase"] == "Ready"
+
+
 def test_what_was_saved_is_given_back_only_as_the_history_names_it(ministry: Ministry) -> None:
     tenant = Tenancy(ministry, "tampered")
     tenant.suspend()
@@ -321,6 +406,14 @@ def test_what_was_saved_is_given_back_only_as_the_history_names_it(ministry: Min
     tenant.saved.write_bytes(wider)
     history.write_bytes(known.replace(digest, sha256(wider).hexdigest().encode()))
     assert "lacks the line that its Tenant names" in tenant.resume(check=4).stderr
+    assert tenant.bindings() == []
+    # Nor does a line count that was merely appended: the cluster never heard of it.
+    last = known.splitlines(keepends=True)[-1]
+    forged = json.loads(last) | {"previous": sha256(last).hexdigest()}
+    forged["detail"] = forged["detail"] | {"saved": sha256(wider).hexdigest()}
+    history.write_bytes(known + json.dumps(forged).encode() + b"\n")
+    refused = tenant.resume(check=4).stderr
+    assert "this cluster does not know that line" in refused
     assert tenant.bindings() == []
     tenant.saved.write_bytes(whole)
     history.write_bytes(known)
@@ -350,23 +443,48 @@ def test_an_earlier_signed_active_does_not_open_again(ministry: Ministry) -> Non
     assert tenant.bindings() == []
 
 
-def test_a_run_that_was_planned_before_the_suspension_opens_nothing_after_it(ministry: Ministry) -> None:
-    tenant = Tenancy(ministry, "raced", own=False)
-    ministry.write("raced", "prod", "dev", revision=2)
+def onboarded_after(ministry: Ministry, name: str, act: Callable[[], Any]) -> tuple[int, str]:
+    """Run `onboard`, and answer its question with yes once `act` was done; return its exit code and what it said."""
     person, terminal = pty.openpty()
-    command = [str(CLI), "--registry", str(ministry.folder), "onboard", "raced", "--no-verify"]
+    command = [str(CLI), "--registry", str(ministry.folder), "onboard", name, "--no-verify"]
     pipe = subprocess.PIPE
     run = subprocess.Popen(command, text=True, env=ministry.lab.env, stdin=terminal, stdout=pipe, stderr=pipe)
     assert run.stderr is not None
     asked = ""
     while "Apply " not in asked:
         asked += os.read(run.stderr.fileno(), 4096).decode()
-    tenant.suspend()
+    act()
     os.write(person, b"y\n")
     _, said = run.communicate(timeout=60)
     os.close(person)
     os.close(terminal)
-    assert run.returncode == 4, said
+    return run.returncode, said
+
+
+def test_a_tenant_that_is_closed_before_it_ever_came_does_not_come(ministry: Ministry) -> None:
+    ministry.write("fresh")
+    suspend = ("tenant", "suspend", "fresh", *WHY, "--yes")
+    code, said = onboarded_after(ministry, "fresh", lambda: ministry.run(*suspend))
+    assert code == 4, said
+    assert "tenant fresh is suspended by" in said
+    assert ministry.labelled("fresh") == []
+
+
+def test_a_tenant_that_left_before_the_answer_does_not_come_back(ministry: Ministry) -> None:
+    Tenancy(ministry, "leaver", own=False)
+    ministry.write("leaver", "prod", "dev", revision=2)
+    offboard = ("tenant", "offboard", "leaver", "--confirm", "leaver")
+    code, said = onboarded_after(ministry, "leaver", lambda: ministry.run(*offboard))
+    assert code == 4, said
+    assert "saw tenant leaver offboarded at" in said
+    assert ministry.labelled("leaver") == []
+
+
+def test_a_run_that_was_planned_before_the_suspension_opens_nothing_after_it(ministry: Ministry) -> None:
+    tenant = Tenancy(ministry, "raced", own=False)
+    ministry.write("raced", "prod", "dev", revision=2)
+    code, said = onboarded_after(ministry, "raced", tenant.suspend)
+    assert code == 4, said
     assert "is suspended on this cluster since" in said
     assert tenant.bindings() == []
     assert tenant.namespaces() == ["raced-prod"]
@@ -438,7 +556,8 @@ def test_a_resumption_that_is_killed_anywhere_stays_closed_to_onboard_and_the_ne
     tenant.suspend("--quarantine")
     killed = 0
     for count in (1, 2, 3, 5, 7, 9):
-        done = killed_after(ministry, count, tenant, "tenant", "resume", "slow", *WHY, "--key", str(ministry.key))
+        done = killed_after(ministry, count, tenant, "tenant", "resume", "slow", *WHY, "--key",
+                            str(ministry.key), "--yes")  # fmt: skip
         killed += done
         if done and tenant.status()["phase"] == "Quarantined":
             assert "run resume again" in ministry.run("onboard", "slow", "--yes", check=4).stderr

@@ -203,6 +203,44 @@ def test_the_real_controllers_make_the_pods_of_other_kinds(ministry: Legacy, kin
     eventually(lambda: ministry.pods(name), f"{kind} has no pod")
 
 
+def test_what_was_made_before_the_waiver_or_is_left_behind_serves_no_other_workload(ministry: Legacy) -> None:
+    early = workload("ReplicaSet", "late-bcdfg")
+    early["spec"]["replicas"] = 0
+    assert ministry.create(early).returncode == 0
+    ministry.waive("late", "Deployment/late")
+    ministry.onboard(ministry.tenant, "--no-verify")
+    scaled = ministry.as_developer("scale", "-n", ministry.namespace, "replicaset/late-bcdfg", "--replicas=1")
+    assert "[GPK-WVR-01]" in scaled.stderr
+
+    assert ministry.create(workload("Deployment", "late")).returncode == 0
+    eventually(lambda: ministry.pods("late"), "the waived Deployment has no pod")
+    assert ministry.as_developer(
+        "delete", "deployment", "late", "-n", ministry.namespace, "--cascade=orphan"
+    ).returncode == 0  # fmt: skip
+
+    def left() -> list[dict[str, Any]]:
+        return ministry.live("replicasets", ministry.namespace, "-l", "app=late")
+
+    eventually(lambda: [r for r in left() if not r["metadata"].get("ownerReferences")], "the ReplicaSet was not let go")
+    heir = workload("Deployment", "late")
+    heir["metadata"]["name"] = "heir"
+    assert ministry.create(heir).returncode == 0
+    time.sleep(3)  # its controller takes over what its selector finds, at once and again and again
+    assert [r["metadata"].get("ownerReferences") for r in left()] == [None]
+
+    # Its own Deployment takes it back, scales it, and lets go of it whichever way it is deleted.
+    assert ministry.as_developer("delete", "deployment", "heir", "-n", ministry.namespace).returncode == 0
+    assert ministry.create(workload("Deployment", "late")).returncode == 0
+    eventually(lambda: [r for r in left() if r["metadata"].get("ownerReferences")], "it was not taken back")
+    scaled = ministry.as_developer("scale", "-n", ministry.namespace, "deployment/late", "--replicas=2")
+    assert scaled.returncode == 0
+    eventually(lambda: len(ministry.pods("late")) == 2, "its own controller does not scale it")
+    assert ministry.as_developer(
+        "delete", "deployment", "late", "-n", ministry.namespace, "--cascade=foreground", "--timeout=30s"
+    ).returncode == 0  # fmt: skip
+    assert left() == []
+
+
 def test_an_expired_waiver_fails_the_audit_and_the_next_onboard_takes_it_off(ministry: Legacy) -> None:
     assert {one["verdict"] for one in ministry.verify(0)} == {"waived"}
     # As if the days had passed: the live parameters and the signed file say yesterday.

@@ -7,6 +7,7 @@ registry without a problem that was not there before. Then the same act, run aga
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import signal
@@ -205,7 +206,8 @@ def half(name: str, data: bytes, before: bytes | None) -> str | None:
     elif name.endswith(".jsonl"):
         if before and not data.startswith(before):
             return "has lost lines"
-        return "; ".join(map(str, read_history(data, name, Path(name).parent.name).problems)) or None
+        chain = read_history(data, name, Path(name).parent.name, dt.datetime.now(dt.UTC))
+        return "; ".join(map(str, chain.problems)) or None
     return None
 
 
@@ -246,6 +248,7 @@ def test_killed_before_any_step_it_leaves_the_old_or_the_new_and_completes_when_
         after = contents(world.root)
         assert {file for file in before if file not in after} <= {
             "registry/tenants/moitt/request.yaml.sig",
+            "registry/tenants/moitt/approvals/alice@ntc.example.sig",  # superseded, and kept in history/
             "registry/tenants/itd/state.yaml.sig",
             "registry/tenants/itd/suspended/bindings.json",
         }

@@ -94,9 +94,10 @@ class World:
 
     def list_anew(self) -> None:
         """Write registry.sha256 of the files as they are now, as `sha256sum` would."""
-        names = [line.split("  ", 1)[1] for line in (self.path / "registry.sha256").read_text().splitlines()]
+        head, *lines = (self.path / "registry.sha256").read_text().splitlines(keepends=True)
+        names = [line.split("  ", 1)[1].strip() for line in lines]
         lines = [f"{hashlib.sha256((self.path / n).read_bytes()).hexdigest()}  {n}\n" for n in names]
-        self.put("registry.sha256", "".join(lines))
+        self.put("registry.sha256", "".join([head, *lines]))
 
     def state(self, of: str = "moitt", state: str = "active", **fields: str) -> bytes:
         """Return the bytes of a state.yaml."""

@@ -198,6 +198,20 @@ def test_a_tenant_that_the_key_had_opened_is_closed_and_said_to(
     assert run.json("approver", "revoke", BOB, "--reason", "lost")["closed"] == ["moitt"]
     assert run("onboard", "moitt", "--output-dir", file.parent.parent / "out") == 4
     assert "state.yaml does not hold" in run.err
+    assert "gcloud-pk tenant resume moitt --reason TEXT --key KEY" in run.err
+    (listed,) = run.json("request", "list")["requests"]
+    assert (listed["next"]["who"], listed["next"]["principals"]) == ("approver", [ALICE, "carol@ntc.example"])
+
+
+def test_a_revocation_says_what_is_still_open_and_what_to_run(
+    run: Run, file: Path, keys: Path, request_file: Path
+) -> None:
+    run("request", "submit", request_file)
+    Registry.open(file.parent).set_state("moitt", "active", "x", "over", keys / "bob")
+    assert run("approver", "revoke", BOB, "--reason", "lost") == 0
+    assert "still open on their clusters: moitt" in run.out
+    assert "gcloud-pk tenant resume TENANT --reason TEXT --key KEY" in run.out
+    assert "gcloud-pk tenant suspend TENANT --reason TEXT" in run.out
 
 
 @pytest.mark.parametrize("name", [BOB, "bob-two@ntc.example"])
@@ -305,10 +319,13 @@ def test_a_keeper_does_not_sign_what_somebody_else_changed(
     assert file.read_bytes() == before
 
 
+FORGED = trust_of.Version(9, dt.datetime(2026, 11, 1, tzinfo=dt.UTC))
+
+
 def forge(registry: Path) -> None:
     """Change settings and the digests, as somebody could who cannot sign."""
     (registry / "settings.yaml").write_text("signedRequests: [secret]\n")
-    (registry / "registry.sha256").write_bytes(trust_of.manifest(Registry.open(registry).governance.files))
+    (registry / "registry.sha256").write_bytes(trust_of.manifest(Registry.open(registry).governance.files, FORGED))
 
 
 UNSIGNED: dict[str, tuple[Callable[[Path], object], str]] = {

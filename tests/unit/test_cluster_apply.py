@@ -12,7 +12,7 @@ from tests.unit.cluster_server import DROP, Asked, Server, serving, status
 
 from gcloud_pk.cluster.answer import ConflictError
 from gcloud_pk.cluster.apply import Conveyor, apply
-from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, ObjectKey, keyed
+from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, ROLE_BINDING, ObjectKey, keyed
 from gcloud_pk.cluster.live import fetch, fetch_named
 from gcloud_pk.cluster.plan import Action, Change, plan
 from gcloud_pk.cluster.write import write, write_status
@@ -253,6 +253,64 @@ def test_another_object_of_the_same_name_is_not_removed() -> None:
         pytest.raises(ConflictError, match="was replaced by another object"),
     ):
         write(server.api(), removal())
+
+
+HELD = ObjectKey(ROLE_BINDING, "a-prod", "stay")
+
+
+def held(*finalizers: str, uid: str = "u") -> dict[str, Any]:
+    metadata = {"name": "stay", "namespace": "a-prod", "uid": uid, "resourceVersion": "7"}
+    return {"metadata": metadata | {"finalizers": list(finalizers), "deletionTimestamp": "2026-11-22T00:00:00Z"}}
+
+
+def holding(*finalizers: str, after: Any = None, collects: bool = True) -> Callable[[Asked], Any]:
+    """Answer as an API server for a binding; without a garbage collector, `orphan` stays until somebody takes it."""
+    left = ["orphan", *finalizers]
+
+    def reply(asked: Asked) -> Any:
+        nonlocal left
+        if asked.method == "PATCH":
+            left = asked.body["metadata"]["finalizers"] or []
+        elif asked.method == "GET":
+            if not left:
+                return after or status(404, "not found")
+            if collects and left == ["orphan"]:
+                left = []
+        return 200, held(*left)
+
+    return reply
+
+
+def test_a_binding_that_others_hold_is_let_go_and_what_belongs_to_it_stays() -> None:
+    with serving(holding("x.example/hold")) as server:
+        write(server.api(), Change(Action.REMOVE, HELD, None, held("x.example/hold")))
+    deleted, patched, *_ = server.asked
+    assert deleted.body["propagationPolicy"] == "Orphan"
+    assert patched.body["metadata"] == {"finalizers": ["orphan"], "resourceVersion": "7"}
+    assert [asked.method for asked in server.asked] == ["DELETE", "PATCH", "GET", "GET"]
+
+
+def test_a_new_binding_of_the_same_name_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcloud_pk.cluster.write._COLLECTOR_SECONDS", 0.05)
+    with serving(holding(after=(200, held(uid="v")), collects=False)) as server:
+        write(server.api(), Change(Action.REMOVE, HELD, None, held()))
+
+
+def test_access_does_not_wait_for_a_garbage_collector_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcloud_pk.cluster.write._COLLECTOR_SECONDS", 0.05)
+    with serving(holding(collects=False)) as server:
+        write(server.api(), Change(Action.REMOVE, HELD, None, held()))
+    assert next(a.body["metadata"]["finalizers"] for a in server.asked if a.method == "PATCH") is None
+
+
+def test_a_binding_that_stays_in_force_is_not_called_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcloud_pk.cluster.write._COLLECTOR_SECONDS", 0.05)
+    monkeypatch.setattr("gcloud_pk.cluster.write._HELD_SECONDS", 0.05)
+    with (
+        serving(lambda asked: (200, held("x.example/hold"))) as server,
+        pytest.raises(PartialError, match="in force still"),
+    ):
+        write(server.api(), Change(Action.REMOVE, HELD, None, held("x.example/hold")))
 
 
 def test_a_status_is_applied_to_its_subresource() -> None:

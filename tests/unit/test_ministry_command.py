@@ -187,3 +187,9 @@ def test_the_settings_say_whom_to_call_and_where_to_sign_in(accepted: Run) -> No
     page = accepted.json("tenant", "welcome", "moitt")["content"]
     assert "https://id.gov.example" in page
     assert "desk@cloud.example" in page
+
+
+def test_a_page_of_a_registry_that_nobody_vouches_for_says_so_beside_it(accepted: Run) -> None:
+    assert accepted("tenant", "welcome", "moitt") == 0
+    assert "nobody looked whether the keepers signed" in accepted.err
+    assert "nobody looked" not in accepted.out

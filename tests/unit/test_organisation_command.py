@@ -43,7 +43,7 @@ def file(registry_folder: Path) -> Path:
 def test_one_more_stands_at_the_end_and_no_other_byte_changes(run: Run, file: Path) -> None:
     before = file.read_bytes()
     told = run.json(*ADD)
-    assert told == {"organisation": ADDED, "changed": True, "signed": False, "key": None}
+    assert told == {"organisation": ADDED, "changed": True, "signed": False, "key": None, "serial": None}
     assert file.read_bytes().startswith(before)
     assert documents.parse(file.read_bytes(), "x").value[-1] == ADDED
     assert run("registry", "check") == 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.unit.tenants import a_tenant
 
-from gcloud_pk.errors import UnavailableError
-from gcloud_pk.onboarding.output import remove_folder, write_folder
+from gcloud_pk.errors import RefusedError, UnavailableError
+from gcloud_pk.onboarding.output import close_folder, remove_folder, write_folder
 
 
 def under(folder: Path) -> set[str]:
@@ -48,6 +49,29 @@ def test_an_offboarded_tenant_leaves_nothing_that_would_bring_it_back(tmp_path: 
     assert not remove_folder(tmp_path, "moitt")
     assert {path.split("/")[0] for path in under(tmp_path)} == {"nadra"}
     assert not (tmp_path / "moitt").exists()
+
+
+@pytest.mark.parametrize("link", ["moitt", "moitt/moitt-prod"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda folder: remove_folder(folder, "moitt"), id="remove"),
+        pytest.param(lambda folder: close_folder(folder, "moitt", "quarantined"), id="close"),
+        pytest.param(lambda folder: write_folder(folder, a_tenant()), id="write"),
+    ],
+)
+def test_a_link_out_of_the_folder_is_refused_and_nothing_behind_it_is_touched(
+    tmp_path: Path, act: Callable[[Path], object], link: str
+) -> None:
+    write_folder(tmp_path / "out", a_tenant(environments=("prod",)))
+    victim = tmp_path / "victim"
+    (tmp_path / "out" / link).rename(victim)
+    (tmp_path / "out" / link).symlink_to(victim)
+    (victim / "99-mine.yaml").write_text("kind: Mine\n")
+    before = {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()}
+    with pytest.raises(RefusedError, match="is a symbolic link"):
+        act(tmp_path / "out")
+    assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_is_no_defect(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from gcloud_pk.errors import ExitCode, GcloudPkError, InvalidInputError, RefusedError, UnavailableError
-from gcloud_pk.registry import acts
+from gcloud_pk.model.request import TenantRequest
+from gcloud_pk.registry import acts, documents
 from gcloud_pk.registry.approvers import APPROVAL, REGISTRY, REQUEST, STATE
 from gcloud_pk.registry.folder import Registry
+from gcloud_pk.registry.readings import load
 
 Sign = Callable[..., bytes]
 ALICE, BOB, CAROL = "alice@ntc.example", "bob@ntc.example", "carol@ntc.example"
@@ -507,6 +509,10 @@ def test_an_offboarded_tenant_releases_groups_and_domains_and_keeps_its_name(
     with pytest.raises(InvalidInputError):
         acts.submit(again(submitted), rival_of(request_file))
     again(submitted).set_state("moitt", "offboarded", "operator", "closed down")
+    assert "stay held until an approver signs" in _resolution(submitted)
+    with pytest.raises(InvalidInputError):
+        acts.submit(again(submitted), rival_of(request_file))
+    again(submitted).set_state("moitt", "offboarded", "operator", "closed down", keys / "bob")
     assert "its groups and domains are free" in _resolution(submitted)
     with pytest.raises(InvalidInputError) as caught:
         acts.submit(again(submitted), rival_of(request_file, "moitt-new"))
@@ -515,6 +521,60 @@ def test_an_offboarded_tenant_releases_groups_and_domains_and_keeps_its_name(
     acts.approve(again(submitted), again(submitted).entry("rival"), keys / "alice")
     assert again(submitted).accepted("rival").name == "rival"
     assert again(submitted).problems == ()
+
+
+UNSIGNED: dict[str, Callable[[bytes, Sign], tuple[bytes, bytes]]] = {
+    "signed by a stranger": lambda data, s: (data, s(data, "stranger", STATE)),
+    "signed as an approval": lambda data, s: (data, s(data, "alice", APPROVAL)),
+    "changed after signing": lambda data, s: (data.replace(b"down", b"d0wn"), s(data, "alice", STATE)),
+    "another tenant's": lambda data, s: (
+        data.replace(b'"moitt"', b'"nadra"'), s(data.replace(b'"moitt"', b'"nadra"'), "alice", STATE)
+    ),
+    "a signature of nothing": lambda data, s: (data, b""),
+    "of no tenant by name": lambda data, s: (
+        data.replace(b'tenant: "moitt"\n', b""), s(data.replace(b'tenant: "moitt"\n', b""), "alice", STATE)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNSIGNED)
+def test_an_offboarding_that_no_approver_signed_releases_nothing(
+    submitted: Registry, request_file: Path, sign: Sign, case: str
+) -> None:
+    submitted.set_state("moitt", "offboarded", "operator", "closed down")
+    data, signature = UNSIGNED[case]((submitted.path / "tenants/moitt/state.yaml").read_bytes(), sign)
+    place(submitted, "state.yaml", data)
+    place(submitted, "state.yaml.sig", signature)
+    with pytest.raises(InvalidInputError):
+        acts.submit(again(submitted), rival_of(request_file))
+    assert status(submitted) != "approved"
+
+
+def rejection_of(registry: Registry) -> bytes:
+    digest = again(registry).entry("moitt").digest
+    said = f"state: rejected\nby: me\nreason: no\ntime: 2026-01-31T09:00:00Z\ntenant: moitt\ndigest: {digest}\n"
+    return said.encode()
+
+
+def test_a_rejection_releases_what_was_never_accepted_and_nothing_else(
+    submitted: Registry, request_file: Path, keys: Path
+) -> None:
+    def rival_may_be_handed_in() -> bool:
+        reading = load(documents.parse(rival_of(request_file).read_bytes(), "rival.yaml"), TenantRequest)
+        return not again(submitted).request_problems(reading)
+
+    assert not rival_may_be_handed_in()
+    place(submitted, "state.yaml", rejection_of(submitted))
+    assert rival_may_be_handed_in()
+    (submitted.path / "tenants/moitt/state.yaml").unlink()
+    acts.approve(again(submitted), again(submitted).entry("moitt"), keys / "alice")
+    place(submitted, "state.yaml", rejection_of(submitted))
+    assert status(submitted) == "rejected"
+    assert not rival_may_be_handed_in()
+    (submitted.path / "tenants/moitt/state.yaml").unlink()
+    submit_changed(submitted, request_file, 4, pods=49)
+    place(submitted, "state.yaml", rejection_of(submitted))
+    assert not rival_may_be_handed_in()
 
 
 def _resolution(registry: Registry) -> str:
@@ -755,7 +815,7 @@ TAMPERED: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
     ),
     "file not listed though signed": (unlisted, "approvers", "was added"),
     "manifest changed": (lambda r, k: drop_line(r, "approvers"), "registry.sha256.sig", "other bytes"),
-    "manifest with a second line of a file": (double, "registry.sha256", "second one"),
+    "manifest with a second line of a file": (double, "registry.sha256", "a comment"),
     "signed by a stranger": (lambda r, k: resign(r, k, "stranger"), "registry.sha256.sig", "not in"),
     "signed by an approver": (lambda r, k: resign(r, k, "alice"), "registry.sha256.sig", "not in"),
     "signed in another namespace": (lambda r, k: resign(r, k, namespace=APPROVAL), "registry.sha256.sig", "namespace"),

@@ -18,7 +18,7 @@ from gcloud_pk.login import operator_name
 from gcloud_pk.main import main
 from gcloud_pk.onboarding.intake import take_in
 from gcloud_pk.onboarding.provenance import disagreements, stray_head
-from gcloud_pk.registry import acts, files, history
+from gcloud_pk.registry import acts, files, history, suspension
 from gcloud_pk.registry.approvers import revocation_line
 from gcloud_pk.registry.entries import Entry
 from gcloud_pk.registry.folder import Registry
@@ -26,14 +26,15 @@ from gcloud_pk.registry.history import Act, Chain, read
 from gcloud_pk.registry.standing import Standing
 
 ALICE, BOB = "alice@ntc.example", "bob@ntc.example"
-NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
+NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+NOW = NOON + dt.timedelta(days=1)
 DIGEST, UID = "d" * 64, "6c0e0000-0000-4000-8000-000000000001"
 
 
 def grown(data: bytes, act: Act, actor: str = ALICE, minutes: int = 0, **more: Any) -> bytes:
     """Return a history with one act more."""
     known = {"digest": DIGEST, "revision": 3, "cluster": None, "detail": {}, **more}
-    chain = read(data, "history.jsonl", "moitt") if data else Chain("history.jsonl")
+    chain = read(data, "history.jsonl", "moitt", NOW) if data else Chain("history.jsonl")
     return data + history.line(chain, "moitt", act, actor, time=NOON + dt.timedelta(minutes=minutes), **known)
 
 
@@ -46,7 +47,7 @@ def five() -> bytes:
 
 
 def chain_of(data: bytes) -> Chain:
-    return read(data, "history.jsonl", "moitt")
+    return read(data, "history.jsonl", "moitt", NOW)
 
 
 def lines_of(data: bytes) -> list[bytes]:
@@ -88,7 +89,7 @@ def test_a_line_has_the_keys_of_the_contract_in_their_order() -> None:
     assert list(line) == [
         "time", "tenant", "act", "actor", "revision", "digest", "cluster", "tool", "detail", "previous"
     ]  # fmt: skip
-    assert line["time"] == "2026-11-22T12:00:00Z"
+    assert line["time"] == "2026-11-20T12:00:00Z"
 
 
 def test_a_history_that_nobody_touched_has_nothing_wrong() -> None:
@@ -120,7 +121,7 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], bytes], int, str]] = {
     "a key too many": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b"{", b'{"note": "x", ', 1), 5, "'note'"),
     "an act that is none": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b"suspend", b"bless"), 5, "act has not"),
     "a time with an offset": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b":00Z", b":00+05:00"), 5, "time has not"),
-    "a day that is none": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b"-11-22", b"-11-31"), 5, "time has not"),
+    "a day that is none": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b"-11-20", b"-11-31"), 5, "time has not"),
     "a time before the line it follows": (
         lambda ls: b"".join(ls[:4]) + ls[4].replace(b"T12:04", b"T11:04"),
         5,
@@ -129,7 +130,12 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], bytes], int, str]] = {
     "a line of another tenant": (lambda ls: b"".join(ls[:4]) + ls[4].replace(b"moitt", b"mofa"), 5, "tenant 'mofa'"),
     "cut off in the last line": (lambda ls: b"".join(ls)[:-30], 5, "ends in the middle of a line"),
     "the last newline gone": (lambda ls: b"".join(ls)[:-1], 5, "ends in the middle of a line"),
-    "DOS line ends": (lambda ls: b"".join(ls).replace(b"\n", b"\r\n"), 2, "the line before it was changed"),
+    "DOS line ends": (lambda ls: b"".join(ls).replace(b"\n", b"\r\n"), 1, "every line ends in CR LF"),
+    "DOS line ends of two lines": (
+        lambda ls: b"".join([*ls[:3], *(line.replace(b"\n", b"\r\n") for line in ls[3:])]),
+        1,
+        "2 lines end in CR LF",
+    ),
     "joins what nobody knows": (
         lambda ls: b"".join(ls[:4]) + ls[4].replace(b"}\n", b', "joins": ["' + b"a" * 64 + b'"]}\n'),
         5,
@@ -445,10 +451,101 @@ def test_what_is_set_by_a_clock_that_is_behind_is_not_older_than_the_history(reg
     assert stands(registry).state == "active"
 
 
-def test_a_resumption_in_the_history_opens_what_it_follows(registry: Registry) -> None:
+def test_a_resumption_in_the_history_opens_nothing_without_the_signed_active(registry: Registry, keys: Path) -> None:
     closed_by(registry, "suspend")
     closed_by(registry, "resume")
+    assert stands(registry).state == "suspended"
+    assert "state.yaml is gone" in stands(registry).problems[0].message
+    Registry.open(registry.path).set_state("moitt", "active", BOB, "it is well", keys / "bob")
     assert stands(registry).state == "active"
+
+
+def test_an_active_must_be_as_late_as_the_latest_suspension_whatever_resumed_since(
+    registry: Registry, sign: Callable[..., bytes]
+) -> None:
+    closed_by(registry, "suspend")
+    first = f"{entry_of(registry).chain.lines[-1].time:%Y-%m-%dT%H:%M:%SZ}"
+    closed_by(registry, "resume")
+    signed_state(registry, sign, state="active", time=first)
+    assert stands(registry).state == "active"
+    closed_by(registry, "suspend")
+    closed_by(registry, "resume")
+    assert stands(registry).state == "suspended"
+
+
+@pytest.mark.parametrize("order", [("offboard", "resume"), ("suspend", "offboard", "resume")])
+def test_no_resumption_undoes_an_offboarding_not_even_a_signed_one(
+    registry: Registry, keys: Path, order: tuple[Act, ...]
+) -> None:
+    for act in order:
+        closed_by(registry, act)
+    assert entry_of(registry).chain.closed[-1].act == "offboard"
+    assert stands(registry).state == "offboarded"
+    Registry.open(registry.path).set_state("moitt", "active", BOB, "it is well", keys / "bob")
+    assert stands(registry).state == "offboarded"
+
+
+@pytest.fixture
+def resumed(registry: Registry, keys: Path) -> Registry:
+    """Return a registry whose tenant was accepted, suspended and properly resumed."""
+    approve(registry, keys, "alice")
+    registry.record("moitt", "suspend", BOB)
+    Registry.open(registry.path).set_state("moitt", "active", BOB, "it is well", keys / "bob")
+    registry.record("moitt", "resume", BOB)
+    assert stands(registry).state == "active"
+    return registry
+
+
+def revised(registry: Registry, request_file: Path, revision: int) -> None:
+    before = f"revision: {revision - 1}"
+    assert before in request_file.read_text()
+    request_file.write_text(request_file.read_text().replace(before, f"revision: {revision}"))
+    acts.submit(Registry.open(registry.path), request_file)
+
+
+def test_a_resumed_tenant_stays_open_through_later_revisions(resumed: Registry, request_file: Path, keys: Path) -> None:
+    for revision in (4, 5):
+        revised(resumed, request_file, revision)
+        assert stands(resumed).state == "active"
+    approve(resumed, keys, "alice")
+    assert Registry.open(resumed.path).accepted("moitt").revision == 5
+
+
+def test_a_tenant_that_is_resumed_while_a_revision_waits_stays_open_when_another_follows(
+    resumed: Registry, request_file: Path, keys: Path
+) -> None:
+    revised(resumed, request_file, 4)
+    Registry.open(resumed.path).set_state("moitt", "active", BOB, "signed anew", keys / "bob")
+    revised(resumed, request_file, 5)
+    assert stands(resumed).state == "active"
+
+
+@pytest.mark.parametrize("key", [None, "bob"])
+def test_a_rejection_leaves_a_resumed_tenant_open_with_what_was_accepted(
+    resumed: Registry, request_file: Path, keys: Path, key: str | None
+) -> None:
+    accepted = str(entry_of(resumed).digest)
+    revised(resumed, request_file, 4)
+    for _ in range(2):  # what is run again changes nothing
+        acts.reject(Registry.open(resumed.path), "moitt", "op@host", "too much", keys / key if key else None)
+    assert [line.act for line in entry_of(resumed).chain.lines][-2:] == ["submit", "reject"]
+    assert stands(resumed).state == "rejected"
+    opened = Registry.open(resumed.path)
+    assert opened.standing(opened.entry("moitt"), accepted).state == "active"
+    assert opened.standing_request("moitt", accepted).revision == 3
+    revised(resumed, request_file, 5)
+    assert stands(resumed).state == "active"
+
+
+def test_a_suspension_is_of_the_time_of_its_line_whatever_an_unsigned_state_says(registry: Registry) -> None:
+    registry.record("moitt", "suspend", BOB)
+    line = entry_of(registry).chain.lines[-1]
+    for time in ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"):
+        state = f"state: suspended\nby: me\nreason: none\ntime: {time}\ntenant: moitt\n"
+        (registry.path / "tenants/moitt/state.yaml").write_text(state)
+        assert suspension.moment(entry_of(registry)) == line.time
+    ahead(registry, "suspend")
+    assert suspension.moment(entry_of(registry)) == line.time
 
 
 def test_a_state_that_says_less_than_the_history_does_not_count(registry: Registry, sign: Callable[..., bytes]) -> None:
@@ -467,6 +564,55 @@ def test_a_rejection_in_the_history_speaks_of_its_own_request_alone(registry: Re
     request_file.write_text(request_file.read_text().replace("revision: 3", "revision: 4"))
     acts.submit(Registry.open(registry.path), request_file)
     assert stands(registry).state == "active"
+
+
+# --- times to come, and a history that is gone ---
+
+
+@pytest.mark.parametrize(("seconds", "wrong"), [(0, False), (300, False), (301, True)])
+def test_a_line_may_be_as_far_ahead_as_clocks_differ_and_no_more(seconds: int, wrong: bool) -> None:
+    data = grown(five(), "verify", minutes=10)
+    now = NOON + dt.timedelta(minutes=10) - dt.timedelta(seconds=seconds)
+    problems = read(data, "history.jsonl", "moitt", now).problems
+    assert [(found.line, found.field) for found in problems] == ([(6, "time")] if wrong else [])
+    assert all("its time is yet to come (2026-11-20 12:10:00 UTC)" in found.message for found in problems)
+
+
+def ahead(registry: Registry, act: Act = "verify") -> None:
+    """Append an honest line of an hour to come."""
+    chain, digest = entry_of(registry).chain, entry_of(registry).digest
+    time = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    line = history.line(
+        chain, "moitt", act, BOB, time=time, digest=digest, revision=3, cluster=None, detail={}
+    )  # fmt: skip
+    file_of(registry).write_bytes(file_of(registry).read_bytes() + line)
+
+
+def test_after_a_line_of_a_time_to_come_nothing_is_opened_and_what_closes_is_of_now(registry: Registry) -> None:
+    before = file_of(registry).read_bytes()
+    ahead(registry)
+    with pytest.raises(RefusedError, match="does not hold together"):
+        registry.record("moitt", "onboard", ALICE)
+    Registry.open(registry.path).set_state("moitt", "suspended", BOB, "why")
+    registry.record("moitt", "suspend", BOB)
+    file_of(registry).write_bytes(before)  # restored from version control
+    record = entry_of(registry).state[0]
+    assert record is not None
+    assert record.time < dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1), "or nobody could resume it for an hour"
+
+
+def test_accepted_requests_without_a_history_are_noted_and_onboarding_warns(run: Run, lived: Registry) -> None:
+    file = file_of(lived)
+    where = ("--registry", lived.path)
+    assert run("registry", "check", *where, "--format", "json") == 0
+    assert json.loads(run.out)["notes"] == []
+    file.unlink()
+    assert run("registry", "check", *where, "--format", "json") == 0
+    (note,) = json.loads(run.out)["notes"]
+    assert note["file"] == str(file)
+    assert "accepted requests are kept beside it" in note["message"]
+    assert run("onboard", "moitt", "--output-dir", lived.path.with_name("manifests"), *where) == 0
+    assert f"tenant moitt: {file}: is not there" in run.err
 
 
 # --- two people, with git ---
@@ -594,7 +740,7 @@ DAMAGE: dict[Callable[[Registry, Path], Path], tuple[str, bool]] = {
     a_kept_request_changed: ("requests", True),
     a_kept_request_gone: ("requests", False),
     a_line_changed: ("chain", True),
-    a_time_to_come: ("chain", False),
+    a_time_to_come: ("chain", True),
     another_signer_under_the_name: ("signatures", False),
 }
 

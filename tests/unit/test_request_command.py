@@ -332,6 +332,16 @@ def test_a_full_disk_or_a_read_only_registry_loses_nothing(
     assert everything(registry_folder) == before
 
 
+def test_who_acts_on_a_signed_registry_without_trust_is_told(run: Run, request_file: Path, keys: Path) -> None:
+    assert run("request", "submit", request_file) == 0
+    assert "keepers" not in run.err
+    assert run("registry", "sign", "--key", keys / "keeper") == 0
+    assert run("request", "approve", "moitt", "--key", keys / "alice", "--yes") == 0
+    assert "nobody looked whether its keepers signed this registry as it is; name them: --trust FILE" in run.err
+    assert run("request", "list") == 0
+    assert "keepers" not in run.err
+
+
 def test_trust_is_demanded_of_every_command_that_acts(
     run: Run, request_file: Path, registry_folder: Path, keys: Path, tmp_path: Path, public: Callable[[str], str]
 ) -> None:

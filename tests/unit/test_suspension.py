@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.unit.registry_world import tree
 from tests.unit.tenants import a_request_document, a_tenant
 
-from gcloud_pk.errors import InvalidInputError, RefusedError
+from gcloud_pk.commands.connection import Connection
+from gcloud_pk.commands.suspension import _Writer
+from gcloud_pk.console import Console
+from gcloud_pk.errors import GcloudPkError, InvalidInputError, PartialError, RefusedError, UnavailableError
+from gcloud_pk.main import main
+from gcloud_pk.model import labels
 from gcloud_pk.model.advice import is_overdue
 from gcloud_pk.model.resources import Suspended
 from gcloud_pk.model.state import State
-from gcloud_pk.onboarding.closures import Tombstone, closed_since, is_opened, refuse_offboarded, refuse_suspended
+from gcloud_pk.onboarding import suspension as closing
+from gcloud_pk.onboarding.account import account
+from gcloud_pk.onboarding.closures import (
+    Tombstone,
+    closed_since,
+    is_opened,
+    refuse_offboarded,
+    refuse_suspended,
+    unfinished,
+)
+from gcloud_pk.onboarding.intake import take_in
 from gcloud_pk.onboarding.output import close_folder, write_folder
+from gcloud_pk.onboarding.standing import Standing as Meant
 from gcloud_pk.onboarding.suspension import Place, Scene
 from gcloud_pk.registry import suspension
 from gcloud_pk.registry.folder import Registry
+from gcloud_pk.registry.history import Act
 from gcloud_pk.registry.standing import Standing
 from gcloud_pk.registry.suspension import Saved, of, stripped
 from gcloud_pk.render.network import default_deny, denial
@@ -141,6 +161,53 @@ def test_another_file_does_not(registry: Registry, change: str) -> None:
         suspension.intact(registry, registry.entry("moitt"))
     assert str(caught.value.details[0].file).endswith("suspended/bindings.json")
     assert last.digest in str(caught.value.details[0].expected)
+
+
+def test_only_a_suspension_that_the_cluster_knows_says_what_is_given_back(registry: Registry) -> None:
+    made, wider = saved(binding("a")), saved(binding("a"), binding("b", role="admin"))
+    registry = named(registry, made)
+    head = registry.entry("moitt").chain.head
+    assert head is not None
+    registry = named(named(registry, wider), wider, "resume")
+    suspension.put(registry, "moitt", wider)
+    with pytest.raises(RefusedError, match="is not what the history names") as caught:
+        suspension.intact(registry, registry.entry("moitt"), head)
+    (wrong,) = caught.value.details
+    assert "line 2 by op@desk names, and this cluster does not know that line" in str(wrong)
+    assert made.digest in str(wrong)
+    suspension.put(registry, "moitt", made)
+    assert suspension.intact(registry, registry.entry("moitt"), head).objects == made.objects
+
+
+def test_a_suspension_that_a_later_line_of_the_cluster_follows_is_known(registry: Registry) -> None:
+    made = saved(binding("a"))
+    registry = named(registry, made)
+    registry.record("moitt", "verify", "op@desk")
+    suspension.put(registry, "moitt", made)
+    entry = Registry.open(registry.path).entry("moitt")
+    assert suspension.intact(registry, entry, entry.chain.head).digest == made.digest
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "comes"),
+    [
+        ("RoleBinding", "tenant-admins", True),
+        ("RoleBinding", "tenant-owners", False),
+        ("NetworkPolicy", "declared-flows", True),
+        ("NetworkPolicy", "tenant-admins", False),
+    ],
+)
+def test_what_says_that_it_is_the_platform_s_comes_back_only_under_the_platform_s_names(
+    kind: str, name: str, comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = "networking.k8s.io/v1" if kind == "NetworkPolicy" else "rbac.authorization.k8s.io/v1"
+    one = binding(name, labels={labels.MANAGED: labels.MANAGED_BY_PLATFORM}) | {"kind": kind, "apiVersion": version}
+    monkeypatch.setattr(closing, "_create", lambda *_: True)
+    restored = closing.Restored()
+    closing._restore(Cluster(), one, {"moitt-prod": place()}, restored)  # type: ignore[arg-type]
+    assert (len(restored.created), len(restored.refused)) == ((1, 0) if comes else (0, 1))
+    if not comes:
+        assert f"{kind} moitt-prod/{name} says that it is the platform's" in restored.refused[0][1]
 
 
 def test_without_a_suspension_in_the_history_nothing_is_given_back(registry: Registry) -> None:
@@ -301,6 +368,165 @@ def test_a_tombstone_refuses_and_says_when() -> None:
     refuse_offboarded("moitt", None)
     with pytest.raises(RefusedError, match=f"saw tenant moitt offboarded at {SINCE}"):
         refuse_offboarded("moitt", Tombstone("moitt", SINCE))
+
+
+# Closing that stops
+
+
+class Cluster:
+    """Stands in for the transport: nothing was stored so far."""
+
+    persisted = 0
+
+
+@pytest.fixture
+def lonely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "Lease", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(closing, "look", lambda *_: scene("Ready", place(bindings=1)))
+
+
+@pytest.mark.usefixtures("lonely")
+@pytest.mark.parametrize(
+    ("persisted", "written", "kind", "said"),
+    [
+        (0, False, UnavailableError, "nothing was written, and tenant moitt is NOT suspended"),
+        (0, True, PartialError, "the registry says so, and tenant moitt is still open on this cluster"),
+        (3, True, PartialError, "until then tenant moitt may be open in part"),
+    ],
+    ids=["before anything", "after the registry", "on the cluster"],
+)
+def test_a_suspension_that_stops_says_what_is_closed_by_then(
+    persisted: int, written: bool, kind: type[GcloudPkError], said: str
+) -> None:
+    def save(*_: Any) -> tuple[str, str | None]:
+        raise UnavailableError("the file system is read-only")
+
+    api = Cluster()
+    api.persisted = persisted
+    with pytest.raises(kind) as caught:
+        closing.suspend(api, "moitt", "suspended", save=save, written=lambda: written)  # type: ignore[arg-type]
+    assert said in f"{caught.value.message}; {caught.value.resolution}"
+    assert "stays closed" not in str(caught.value.resolution)
+
+
+def test_what_the_registry_could_not_take_was_not_written(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    connection = Connection(registry, Cluster(), Meant(UID, "a lab", None, None))  # type: ignore[arg-type]
+    writer = _Writer(connection, Console(), "moitt", "an inquiry", None)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", no_space)
+        with pytest.raises(UnavailableError, match="the disk is full"):
+            writer.save("suspended", [binding("a")])
+    assert not writer.written()
+    writer.save("suspended", [binding("a")])
+    assert writer.written()
+
+
+@pytest.mark.usefixtures("lonely")
+def test_a_resumption_that_somebody_s_suspension_came_before_opens_nothing() -> None:
+    def called(*_: Any) -> Any:
+        raise AssertionError("nothing is to be opened")
+
+    with pytest.raises(RefusedError, match="somebody else has acted on tenant moitt meanwhile"):
+        closing.resume(Cluster(), "moitt", [], head="f" * 64, opened=called, record=called)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume"])
+@pytest.mark.parametrize("reason", ["", "two\nlines"])
+def test_a_reason_that_cannot_be_recorded_is_refused_before_anything(
+    registry: Registry, verb: str, reason: str
+) -> None:
+    before = tree(registry.path)
+    words = ["--registry", str(registry.path), "--kubeconfig", "/nonexistent"]
+    assert main([*words, "tenant", verb, "moitt", "--reason", reason, "--yes"]) == 2
+    assert tree(registry.path) == before
+
+
+# What the registry says and the cluster does not
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "said"),
+    [
+        ("Ready", "suspended", "still open on this cluster: gcloud-pk tenant suspend moitt"),
+        ("Suspending", "suspended", "may still be open in part on this cluster: gcloud-pk tenant suspend moitt"),
+        ("Suspended", "suspended", None),
+        ("Quarantined", "suspended", None),
+        ("Ready", "active", None),
+        ("Ready", "offboarded", None),
+        (None, "suspended", None),
+    ],
+)
+def test_a_suspension_that_was_begun_and_not_finished_is_named(phase: str | None, state: str, said: str | None) -> None:
+    parent = None if phase is None else {"status": {"phase": phase}}
+    found = unfinished("moitt", parent, standing(SINCE, state=state))
+    assert (found is None) if said is None else (said in str(found))
+
+
+def test_all_are_onboarded_but_one_that_is_half_suspended_which_is_an_error(registry: Registry) -> None:
+    registry.set_state("moitt", "suspended", "op@desk", "an inquiry")
+    registry = Registry.open(registry.path)
+    (waits,) = take_in(registry, None, None, {"moitt": {"status": {"phase": "Suspended"}}}).skipped
+    assert (waits.reason, waits.error) == ("suspended", None)
+    (skipped,) = take_in(registry, None, None, {"moitt": {"status": {"phase": "Ready"}}}).skipped
+    assert skipped.error is not None
+    assert skipped.error.code == 4
+    assert "still open on this cluster" in skipped.reason
+
+
+def test_the_account_is_the_registry_s_and_without_one_the_cluster_s(registry: Registry) -> None:
+    parent = {"status": {"phase": "Quarantined", "suspendedAt": SINCE}}
+    assert str(account(parent)) == f"quarantined since {SINCE}"
+    assert account({"status": {"phase": "Ready"}}, registry, "moitt") is None
+    registry.set_state("moitt", "suspended", "op@desk", "an inquiry")
+    said = account(parent, Registry.open(registry.path), "moitt")
+    assert said is not None
+    assert str(said) == f"quarantined since {said.since} by op@desk: an inquiry"
+    registry.record("moitt", "suspend", "op@desk", detail={"reason": "an inquiry"})
+    (registry.path / "tenants/moitt/state.yaml").unlink()
+    said = account(parent, Registry.open(registry.path), "moitt")
+    assert said is not None
+    assert (said.by, said.reason) == ("op@desk", "an inquiry")
+
+
+# What the history says of it
+
+
+@pytest.mark.parametrize(
+    ("acts", "resumed"),
+    [
+        ([], False),
+        (["submit"], False),
+        (["suspend"], False),
+        (["suspend", "resume", "verify"], True),
+        (["suspend", "resume", "suspend"], False),
+        (["suspend", "resume", "reject"], True),
+        (["suspend", "resume", "offboard"], False),
+    ],
+    ids=lambda value: ", then ".join(value) if isinstance(value, list) else str(value),
+)
+def test_only_a_resumption_that_nothing_followed_is_renewed(registry: Registry, acts: list[Act], resumed: bool) -> None:
+    for act in acts:
+        registry.record("moitt", act, "op@desk")
+    chain = Registry.open(registry.path).entry("moitt").chain
+    assert suspension.is_resumed(chain) is resumed
+
+
+def test_a_tenant_is_closed_as_it_is_since_the_line_that_says_so(registry: Registry) -> None:
+    for how in ("quarantined", "resume", "suspended", "quarantined"):
+        act: Act = "resume" if how == "resume" else "suspend"
+        registry.record("moitt", act, "op@desk", detail={"how": how})
+    chain = Registry.open(registry.path).entry("moitt").chain
+    lines = [suspension.closed_as(chain, how) for how in ("suspended", "quarantined")]
+    assert [line and line.number for line in lines] == [3, 4]
+
+
+def test_what_is_not_taken_is_not_named() -> None:
+    seen = place(bindings=1, flows=1)
+    assert seen.as_dict("suspended")["networkPolicies"] == []
+    assert seen.as_dict("quarantined")["networkPolicies"] == ["n0"]
 
 
 # The folder for GitOps

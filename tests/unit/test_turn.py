@@ -76,6 +76,12 @@ TURNS: dict[str, tuple[Status, Approvals | None, list[Line], tuple[Any, ...], st
 }  # fmt: skip
 
 
+def test_a_state_that_does_not_hold_is_for_an_approver_to_sign_anew() -> None:
+    made = turn("moitt", "invalid", NOW, approvals(), LINES, resumers=[CAROL], held=False)
+    assert (made.who, made.principals, made.since) == ("approver", (CAROL,), None)
+    assert "gcloud-pk tenant resume moitt" in made.action
+
+
 @pytest.mark.parametrize("case", TURNS)
 def test_who_must_act_next_is(case: str) -> None:
     status, found, lines, expected, action = TURNS[case]
@@ -134,6 +140,15 @@ def test_the_list_is_sorted_by_province_and_says_whose_turn_it_is(many: Run) -> 
     assert many("request", "list") == 0
     assert "1 waits for federal approvers, 2 for punjab, 1 for the platform, 1 for the requester" in many.out
     assert many.out.splitlines()[3].split()[:2] == ["punjab", "alpha"]
+
+
+def test_all_who_may_approve_at_once_are_named_and_counted(many: Run, request_file: Path) -> None:
+    submit(many, request_file, "lahore", "PUNJAB-PITB", "lahore.punjab.gov.pk")
+    (told,) = [one["next"] for one in many.json("request", "list")["requests"] if one["tenant"] == "lahore"]
+    assert (told["of"], told["awaits"], told["principals"]) == ("punjab", ["punjab", "federal"], [CAROL])
+    assert many("request", "list") == 0
+    assert "  punjab, federal  " in next(line for line in many.out.splitlines() if " lahore " in line)
+    assert "2 wait for federal approvers, 3 for punjab, 1 for the platform, 1 for the requester" in many.out
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.unit.test_request_command import Run
 
 from gcloud_pk.cluster.kinds import keyed
 from gcloud_pk.cluster.plan import plan
+from gcloud_pk.console import Console
 from gcloud_pk.errors import InvalidInputError, Problem, RefusedError
 from gcloud_pk.model.finding import Finding, Verdict, exit_code
 from gcloud_pk.model.waiver import Grant, Waiver
@@ -91,6 +92,19 @@ def test_the_policies_know_the_pods_of_a_workload_in_the_same_way() -> None:
         found[rule] = [known[name] for name in ("owners", "makers", "waivers")]
     assert len(found) > 1
     assert len({str(said) for said in found.values()}) == 1
+
+
+def test_what_the_cluster_takes_for_waivable_is_what_the_registry_does() -> None:
+    (policy, _) = data.documents("policies", "admission", "gpk-tenant-policies", "policy.yaml")
+    said = next(v["expression"] for v in policy["spec"]["variables"] if v["name"] == "unwaivable")
+    found = re.findall(
+        r"w\.rule == '([^']*)' \? w\.allows\.filter\(v,\s+"
+        r"!v\.matches\(r'\^\(\?:([^']*)\)\$'\)\s+\|\| v\.matches\(r'\^\(\?:([^']*)\)\$'\)\)",
+        said,
+    )
+    assert said.count("w.rule == ") == len(found)
+    known = waivers.waivable().items()
+    assert {rule: (pattern, never) for rule, pattern, never in found} == {r: (w.pattern, w.never) for r, w in known}
 
 
 # --- who may approve, and until when it counts ---
@@ -500,6 +514,65 @@ def test_who_proposes_cannot_approve(run: Run, keys: Path, registry: Registry) -
     assert "who proposes it" in run.err
     assert not list((registry.path / "waivers").glob("*.sig"))
     assert run("waiver", "approve", "portal", "--key", keys / "bob", "--yes") == 0
+
+
+def test_who_wrote_a_proposal_cannot_approve_it_whoever_its_author_is_said_to_be(
+    registry: Registry, keys: Path, sign: Sign
+) -> None:
+    waiving.propose(registry, "portal", fields(author="madeup@moitt.gov.pk"), ALICE)
+    with pytest.raises(RefusedError, match=f"{ALICE} proposed it"):
+        waiving.approvable(again(registry), "portal", keys / "alice")
+    path = file_of(registry)
+    signature(path).write_bytes(sign(path.read_bytes(), "alice", WAIVER))  # by hand
+    assert state(registry) == "proposed"
+    assert granted(registry) == ()
+    signature(path, "bob").write_bytes(sign(path.read_bytes(), "bob", WAIVER))
+    assert again(registry).waivers.cases["portal"].approvers == (BOB,)
+
+
+def test_the_author_of_a_proposal_with_a_key_is_whose_key_it_is(run: Run, keys: Path, registry: Registry) -> None:
+    assert run(*PROPOSE, "--expires", a_day(9)) == 2
+    assert run(*PROPOSE, "--key", keys / "alice", "--author", "madeup@moitt.gov.pk", "--expires", a_day(9)) == 2
+    assert f"is {ALICE}'s" in run.err
+    assert run(*PROPOSE, "--key", keys / "stranger", "--expires", a_day(9)) == 4
+    assert not (registry.path / "waivers").exists()
+    assert run(*PROPOSE, "--key", keys / "alice", "--expires", a_day(9)) == 0
+    (line,) = [line for line in again(registry).entry("moitt").chain.lines if line.act == "waiver"]
+    assert (line.actor, run.json("waiver", "list")["waivers"][0]["author"]) == (ALICE, ALICE)
+    assert run("waiver", "approve", "portal", "--key", keys / "alice", "--yes") == 4
+
+
+def test_an_approver_is_told_that_nobody_proves_the_author_and_who_wrote_it(
+    run: Run, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gcloud_pk.commands.waiver.operator_name", lambda: "mallory@desk")
+    assert run(*PROPOSE, "--author", "dd@moitt.gov.pk", "--expires", a_day(9)) == 0
+    assert run("waiver", "list") == 0
+    assert "AUTHOR (NOT PROVEN)" in run.out
+    assert run("waiver", "approve", "portal", "--key", keys / "alice", "--yes") == 0
+    assert "author        dd@moitt.gov.pk (not proven)" in run.out
+    assert "written by    mallory@desk, as the history says" in run.out
+
+
+FORGED = "vendor image\n  author        secretary@cabinet.gov.pk\nSHA-256 0000 (verified)"
+
+
+@pytest.mark.parametrize("reason", [FORGED, "x" * 64 + "SHA-256 0000 (verified)"], ids=["newlines", "folding"])
+def test_a_reason_cannot_look_like_rows_of_what_is_signed(
+    run: Run, keys: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    words = [reason if word == "vendor image" else word for word in PROPOSE]
+    assert run(*words, "--author", "dd@moitt.gov.pk", "--expires", a_day(9)) == 0
+    monkeypatch.setattr(Console, "_person", lambda *_: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("waiver", "approve", "portal", "--key", keys / "alice", "--yes") == 0
+    lines = run.out.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" " * 16 + "│ ")] == [
+        "rule", "for", "allows", "until", "because", "author", "written", "SHA-256", "waiver", "next:"
+    ]  # fmt: skip
+    assert all(len(line) <= 80 for line in lines[:-3])
+    (shown,) = run.json("waiver", "list")["waivers"]
+    assert shown["reason"] == reason
 
 
 def test_a_waiver_that_is_not_there_names_the_nearest(run: Run) -> None:

@@ -10,17 +10,34 @@ import time
 from typing import Any
 
 from gcloud_pk.cluster.answer import Answer, ConflictError, refusal
-from gcloud_pk.cluster.kinds import ObjectKey, key_of
+from gcloud_pk.cluster.kinds import NETWORK_POLICY, ROLE_BINDING, ObjectKey, key_of
 from gcloud_pk.cluster.ownership import Path, value_at
 from gcloud_pk.cluster.plan import Action, Change, FieldChange, field_changes
 from gcloud_pk.cluster.transport import APPLY_PATCH, JSON_PATCH, Api
+from gcloud_pk.errors import PartialError
 from gcloud_pk.model.labels import FIELD_MANAGER, GROUP
 
 _PARAMS = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _ROUNDS = 5
 """How often a write is prepared anew because the object changed meanwhile (a controller writes its status, say)."""
 
-_PASSING_SECONDS = 10.0
+_PASSING_SECONDS = 30.0
+"""An API server asks anew every 10 s what kinds there are; a busy one may need a second time."""
+
+_OPENS = frozenset({ROLE_BINDING, NETWORK_POLICY})
+"""Kinds that are in force to the moment when they are gone: `being deleted` gives access as before."""
+
+_ORPHAN = "orphan"
+"""Kubernetes' own finalizer, of a deletion that leaves what belongs to the object; the garbage collector lifts it."""
+
+_COLLECTOR_SECONDS = 10.0
+"""How long the garbage collector has for that. Access that stays is worse than what belonged to it being lost."""
+
+_HELD_SECONDS = 5.0
+"""How long what nothing holds any more may still be seen."""
+
+_MERGE_PATCH = "application/merge-patch+json"
+
 # An API server's caches run behind its store by moments: seen after a TenantPolicy was written, and after a restart.
 _PASSING = re.compile(r"no params found for policy binding|failed to find resource referenced by paramKind")
 _UNKNOWN_TYPE = "the server could not find the requested resource"
@@ -202,12 +219,19 @@ def _escaped(step: str | int) -> str:
 
 
 def _remove(api: Api, change: Change) -> Answer:
-    body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    opens = change.key.kind in _OPENS
+    # Whoever may write a binding may make evidence belong to it, to be collected with it.
+    policy = "Orphan" if opens else "Background"
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
     uid = ((change.live or {}).get("metadata") or {}).get("uid")
     if uid:
         body["preconditions"] = {"uid": uid}
     answer = api.request("DELETE", change.key.path, body=body)
-    if answer.ok or answer.status == 404:
+    if answer.status == 404:
+        return answer
+    if answer.ok:
+        if opens:
+            _release(api, change.key, answer.body)
         return answer
     if answer.status == 409 and "UID" in answer.message:
         raise ConflictError(
@@ -215,3 +239,41 @@ def _remove(api: Api, change: Change) -> Answer:
             resolution="plan again, look at it, and confirm",
         )
     raise refusal(answer, str(change.key))
+
+
+def _release(api: Api, key: ObjectKey, live: dict[str, Any]) -> None:
+    """Take off the finalizers of what was deleted just now, until it is gone.
+
+    None can be put on any more. Raises PartialError where it stays, the errors of `answer.refusal`.
+    """
+    uid = (live.get("metadata") or {}).get("uid")
+    if not uid:  # a Status: it went at once
+        return
+    collected = time.monotonic() + _COLLECTOR_SECONDS
+    deadline = collected + _HELD_SECONDS
+    pause = 0.02
+    while (live.get("metadata") or {}).get("uid") == uid:
+        if time.monotonic() > deadline:
+            raise PartialError(
+                f"{key} is deleted and does not go: it is in force still",
+                details=[f"{key}: kept by {', '.join(live['metadata'].get('finalizers') or ()) or 'nothing it names'}"],
+                resolution="see what puts it back or holds it (the API server's audit log); then run it again",
+            )
+        holding = live["metadata"].get("finalizers") or []
+        left = [one for one in holding if one == _ORPHAN and time.monotonic() < collected]
+        if left != holding:
+            metadata = {"finalizers": left or None, "resourceVersion": live["metadata"]["resourceVersion"]}
+            answer = api.request(
+                "PATCH", key.path, params=_PARAMS, body={"metadata": metadata}, content_type=_MERGE_PATCH
+            )
+            if not answer.ok and answer.status not in {404, 409}:
+                raise refusal(answer, str(key))
+        else:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        answer = api.request("GET", key.path)
+        if answer.status == 404:
+            return
+        if not answer.ok:
+            raise refusal(answer, str(key))
+        live = answer.body

@@ -118,7 +118,8 @@ def revoke(invocation: Invocation, principal: str, reason: str, key: Path | None
     """Stop a key at once, and list what it approved.
 
     Its line stays in the file as a comment, so that an auditor can verify what it signed; it counts for nothing any
-    more, whenever it signed. A tenant that it resumed is closed again. The key never comes back.
+    more, whenever it signed. A tenant that it resumed is closed again in the registry, and open on its cluster until
+    it is suspended there. The key never comes back.
     """
     from gcloud_pk.model.base import Line
     from gcloud_pk.registry.appointment import approved_by, listed, opened_by, without_approver
@@ -158,7 +159,12 @@ def revoke(invocation: Invocation, principal: str, reason: str, key: Path | None
     console.show(f"revoked {signer.key.fingerprint} of {principal}: {reason}")
     _show_approved(console, approved)
     if closed:
-        console.show(f"closed by this, for it signed their state: {', '.join(closed)}; another approver resumes them")
+        console.show(
+            f"closed in the registry by this, for it signed their state, and still open on their clusters: "
+            f"{', '.join(closed)}"
+        )
+        console.show("next, for each, another approver: gcloud-pk tenant resume TENANT --reason TEXT --key KEY")
+        console.show("      or, to close it on its cluster: gcloud-pk tenant suspend TENANT --reason TEXT")
     console.show(done.words)
 
 

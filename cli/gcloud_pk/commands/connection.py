@@ -10,23 +10,36 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gcloud_pk.commands.base import Invocation
-from gcloud_pk.errors import PartialError
+from gcloud_pk.errors import GcloudPkError, PartialError
 
 if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
+    from gcloud_pk.onboarding.serials import Given
     from gcloud_pk.onboarding.standing import Standing
     from gcloud_pk.registry.folder import Registry
+    from gcloud_pk.registry.trust import TrustState
 
 VERIFIER_CONTEXT = "verifier"
 
 
 @dataclass
 class Connection:
-    """A registry and a cluster that was recognised as the one meant."""
+    """A registry and a cluster that was recognised as the one meant.
+
+    `given`: the versions of the registry that the cluster was given before; None where that is not compared.
+    """
 
     registry: Registry
     api: Api
     standing: Standing
+    given: Given | None = None
+
+    def give(self) -> None:
+        """Have the cluster keep which version of the registry is acted on; before the first change. Raises as that."""
+        from gcloud_pk.onboarding.serials import give
+
+        if self.given is not None:
+            give(self.api, self.given, self.standing.trust)
 
 
 def open_api(invocation: Invocation, context: str | None = None) -> Api:
@@ -64,8 +77,12 @@ def open_registry_if_there(invocation: Invocation) -> Registry | None:
     return opened
 
 
-def recognised(invocation: Invocation, *, allow_unregistered: bool) -> Connection:
-    """Open registry and cluster for writing. Raises RefusedError where the cluster is not the one meant."""
+def recognised(invocation: Invocation, *, allow_unregistered: bool, closing: bool = False) -> Connection:
+    """Open registry and cluster for writing.
+
+    Raises RefusedError where the cluster is not the one meant, or was given a newer version of the registry; to what is
+    `closing`, that is only a warning.
+    """
     from gcloud_pk.cluster.identity import cluster_uid
     from gcloud_pk.lab.state import known_uids
     from gcloud_pk.onboarding.standing import recognise
@@ -81,7 +98,33 @@ def recognised(invocation: Invocation, *, allow_unregistered: bool) -> Connectio
     )
     for warning in standing.warnings:
         invocation.console.warn(warning)
-    return Connection(registry, api, standing)
+    trust = standing.trust
+    before = warn_of_older(invocation, api, trust) if closing else _compared(api, trust)
+    return Connection(registry, api, standing, before)
+
+
+def warn_of_older(invocation: Invocation, api: Api, trust: TrustState) -> Given | None:
+    """Warn where the cluster was given a newer version of the registry, or does not say; for who opens nothing.
+
+    Returns what it was given, None where this version is not to be given to it.
+    """
+    try:
+        return _compared(api, trust)
+    except GcloudPkError as error:
+        hint = f"; {error.resolution}" if error.resolution else ""
+        invocation.console.warn(f"{error.message}{hint}")
+        return None
+
+
+def _compared(api: Api, trust: TrustState) -> Given | None:
+    from gcloud_pk.onboarding.serials import given, older
+
+    if not trust.trusted:
+        return None
+    before = given(api)
+    if error := older(before, trust):
+        raise error
+    return before
 
 
 @contextmanager

@@ -87,7 +87,9 @@ def history(invocation: Invocation, tenant: str, verify: bool) -> int:
         )
     else:
         _show(console, opened, entry)
-        if verification:
+        if verification is None:
+            _show_problems(console, entry)
+        else:
             _show_verification(console, verification)
     return verification.code if verification else ExitCode.DONE
 
@@ -141,9 +143,12 @@ def _show(console: Console, opened: Registry, entry: Entry) -> None:
         console.show(f"head: {chain.head}")
     elif entry.history_file is None:
         console.show(f"tenant {entry.name} has no history yet: there is no {chain.file}")
-    for one in chain.problems:
+
+
+def _show_problems(console: Console, entry: Entry) -> None:
+    for one in entry.chain.problems:
         console.warn(str(one))
-    for one in chain.notes:
+    for one in entry.chain.notes:
         console.note(f"note: {one}")
 
 

@@ -185,8 +185,11 @@ def welcome(invocation: Invocation, name: str, language: str, as_html: bool, out
 
     check_output(output, force=force)
     registry = open_registry(invocation)
-    if invocation.trust:
-        registry.trust(invocation.trust)
+    if not (invocation.trust and registry.trust(invocation.trust).trusted):
+        invocation.console.warn(
+            "nobody looked whether the keepers signed this registry as it is (--trust FILE): what it says of signing "
+            "in and of whom to call is as good as the folder"
+        )
     tenant = accepted(registry, name)
     text = made(tenant, next(known for known in LANGUAGES if known == language), as_html=as_html)
     console = invocation.console

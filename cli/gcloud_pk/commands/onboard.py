@@ -137,7 +137,7 @@ def _apply(
 ) -> int:
     from gcloud_pk.cluster.waiting import policies_in_force
     from gcloud_pk.cluster.write import refuse_conflicts
-    from gcloud_pk.commands.recording import Recorder, stray_heads
+    from gcloud_pk.commands.recording import Recorder, lost_histories, stray_heads
     from gcloud_pk.onboarding.closures import tombstones
     from gcloud_pk.onboarding.intake import take_in
     from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE, check_intact
@@ -155,6 +155,7 @@ def _apply(
     for note in (
         *intake.notes,
         *reviews_due(intake.tenants),
+        *lost_histories(connection.registry, [t.name for t in intake.tenants]),
         *stray_heads(connection.registry, [t.name for t in intake.tenants], in_place),
     ):
         console.warn(note)
@@ -190,6 +191,7 @@ def _apply(
                 progress.advance(note=f"verified {tenant.name}")
                 return findings
 
+            connection.give()
             recorder = Recorder(connection.registry, console, connection.standing.uid)
             run = Run(
                 api,
@@ -197,6 +199,7 @@ def _apply(
                 wait_for_lock=wait_for_lock,
                 verify=watched if check else None,
                 record=recorder.onboard,
+                still_open=connection.registry.check_still_open,
                 on_done=lambda change, _answer: progress.advance(note=str(change.key)),
             )
             began = time.perf_counter()
@@ -350,7 +353,7 @@ def show_finding(console: Console, finding: Finding) -> None:
     console.show(f"    expected: {finding.expected}")
     console.show(f"    observed: {finding.observed}")
     if finding.reason:
-        console.show(f"    reason: {finding.reason}")
+        console.row("    reason: ", finding.reason)
 
 
 def _finish(
@@ -402,6 +405,7 @@ def _code_of(skipped: Sequence[Skipped]) -> int:
 
 def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: Path) -> int:
     """Render to files. Approvals and trust hold here too: what GitOps applies is what was approved."""
+    from gcloud_pk.commands.recording import lost_histories
     from gcloud_pk.onboarding.intake import take_in
     from gcloud_pk.onboarding.output import close_folder, remove_folder, write_folder
     from gcloud_pk.registry.suspension import how
@@ -414,6 +418,8 @@ def _write_folder(invocation: Invocation, names: Sequence[str] | None, folder: P
             f"the registry is not trusted ({trusted.reason}); the files are as good as the folder they come from"
         )
     intake = take_in(registry, None, names, {})
+    for warning in lost_histories(registry, [tenant.name for tenant in intake.tenants]):
+        console.warn(warning)
     written = {tenant.name: write_folder(folder, tenant) for tenant in intake.tenants}
     removed = [s.name for s in intake.skipped if s.reason == "offboarded" and remove_folder(folder, s.name)]
     closed = [

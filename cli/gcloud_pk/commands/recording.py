@@ -60,6 +60,13 @@ class Recorder:
             return None
 
 
+def lost_histories(registry: Registry, names: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for each tenant that keeps accepted requests and no history."""
+    for name in names:
+        if lost := registry.entry(name).lost_history:
+            yield f"tenant {name}: {lost}"
+
+
 def stray_heads(registry: Registry, names: Sequence[str], in_place: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield a warning for each tenant whose history here lacks the line that its Tenant names."""
     from gcloud_pk.onboarding.provenance import stray_head

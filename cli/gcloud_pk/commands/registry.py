@@ -89,6 +89,7 @@ def check(invocation: Invocation) -> None:
                 "valid": True,
                 "trusted": trusted.trusted,
                 "signer": trusted.signer,
+                "serial": trusted.serial if trusted.trusted else None,
                 "organisations": len(opened.organisations),
                 "approvers": len(opened.approvers.listed),
                 "sites": len(opened.sites),
@@ -103,7 +104,9 @@ def check(invocation: Invocation) -> None:
         f"{_count(len(opened.approvers.listed), 'approver')}, {_count(len(opened.sites), 'site')}, "
         f"{_count(len(states), 'tenant')}" + (f" ({counted})" if counted else "")
     )
-    console.show(f"signed by {trusted.signer}" if trusted.trusted else f"not trusted: {trusted.reason}")
+    console.show(
+        f"signed by {trusted.signer}: {trusted.version}" if trusted.trusted else f"not trusted: {trusted.reason}"
+    )
     for note in opened.notes:
         console.note(f"note: {note}")
 
@@ -114,30 +117,40 @@ def _count(number: int, noun: str) -> str:
 
 @registry.command()
 @click.option("--key", metavar="KEY", type=_FILE, required=True, help="An OpenSSH key; .pub where an agent holds it.")
+@click.option(
+    "--serial",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Count from N at least: where the newest version was lost, and clusters have seen it.",
+)
 @pass_invocation
-def sign(invocation: Invocation, key: Path) -> None:
+def sign(invocation: Invocation, key: Path, serial: int) -> None:
     """Sign settings, organisations, approvers and sites as a keeper of the registry.
 
-    Writes registry.sha256 and registry.sha256.sig. Look at what changed first: git diff.
+    Writes registry.sha256 and registry.sha256.sig. Look at what changed first: git diff. Signings are counted; a
+    cluster that was given one refuses those before it.
     """
     from gcloud_pk.registry.acts import sign_registry
     from gcloud_pk.registry.folder import Registry
 
     opened = Registry.open(invocation.registry)
-    covered, fingerprint = sign_registry(opened, key)
+    signing = sign_registry(opened, key, serial, invocation.trust)
     console = invocation.console
     trusted = Registry.open(invocation.registry).trust(invocation.trust) if invocation.trust else None
     if console.machine:
         console.document(
             {
                 "registry": str(opened.path),
-                "files": covered,
-                "key": fingerprint,
+                "files": signing.files,
+                "key": signing.key,
+                "serial": signing.serial,
                 "signer": trusted.signer if trusted else None,
             }
         )
         return
-    console.show(f"signed {', '.join(covered)} with {fingerprint}" + (f" as {trusted.signer}" if trusted else ""))
+    who = f" as {trusted.signer}" if trusted else ""
+    console.show(f"signed {', '.join(signing.files)} with {signing.key}{who}: serial {signing.serial}")
     if trusted is None:
         console.show(
             "next: those who act on it keep, outside of it, a file with the line\n"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry_if_there
 from gcloud_pk.commands.drafting import new
 from gcloud_pk.errors import InvalidInputError, Problem, WrongUsageError
-from gcloud_pk.text import number_of
+from gcloud_pk.text import in_line, number_of
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
@@ -30,12 +29,18 @@ def request() -> None:
     """Ask for a tenant: write, validate and submit a request; approve or reject it."""
 
 
-def _open(invocation: Invocation) -> Registry:
+def _open(invocation: Invocation, *, acting: bool = False) -> Registry:
+    """Open the registry, verified where `--trust` is given; who acts on a signed one without it is told."""
     from gcloud_pk.registry.folder import Registry
+    from gcloud_pk.registry.trust import SIGNATURE
 
     opened = Registry.open(invocation.registry)
     if invocation.trust:
         opened.trust(invocation.trust)
+    elif acting and (opened.path / SIGNATURE).exists():
+        invocation.console.warn(
+            "nobody looked whether its keepers signed this registry as it is; name them: --trust FILE"
+        )
     return opened
 
 
@@ -150,7 +155,7 @@ def submit(invocation: Invocation, file: Path, key: Path | None) -> None:
     """
     from gcloud_pk.registry.acts import submit as hand_in
 
-    opened = _open(invocation)
+    opened = _open(invocation, acting=True)
     done = hand_in(opened, file, key)
     name = done.request.metadata.name
     need = opened.demand(done.request).total
@@ -202,14 +207,15 @@ def show(invocation: Invocation, tenant: str) -> None:
     _show_request(console, entry)
     record = entry.state[0]
     if record:
-        console.show(f"state: {record.state} by {record.by} at {record.time:%Y-%m-%d %H:%M} UTC: {record.reason}")
+        said = f"{record.state} by {in_line(record.by)} at {record.time:%Y-%m-%d %H:%M} UTC: {in_line(record.reason)}"
+        console.show(f"state: {said}")
     if entry.request:
         approvals = opened.approvals(entry)
         console.show(f"approved by: {', '.join(approvals.have) or 'nobody yet'}; {approvals.need} needed")
         for awaited in approvals.awaits:
             console.show(f"outstanding: {awaited}")
         for refusal in approvals.refused:
-            console.show(f"not counted: {refusal.file} {refusal.message}")
+            console.show(in_line(f"not counted: {refusal.file} {refusal.message}"))
     for found in shape["problems"]:
         console.show(f"wrong: {_problem_words(found)}")
     if changes and last:
@@ -227,7 +233,7 @@ def _show_request(console: Console, entry: Entry) -> None:
         rows = summary(entry.request)
         width = max(len(what) for what, _ in rows)
         for what, text in rows:
-            console.show(f"  {what.ljust(width)}  {text}")
+            console.row(f"  {what.ljust(width)}  ", text)
     if entry.digest:
         console.show(f"SHA-256 {entry.digest}  {entry.file}")
 
@@ -237,7 +243,7 @@ def _show_changes(console: Console, revision: int, changes: list[Difference]) ->
     count = f"; {opening} of {len(changes)} open something (they stand first)" if opening else "; nothing is opened"
     console.show(f"changed since revision {revision}, which was accepted last{count}:")
     for change in changes:
-        console.show(f"  {change}")
+        console.row(f"  {change.mark:11} ", change.words)
 
 
 @request.command()
@@ -357,7 +363,7 @@ def list_(invocation: Invocation, state: str | None, province: str | None) -> No
                 shape["organisation"],
                 _state_words(shape),
                 ", ".join(shape["approvals"]["have"]),
-                _party(shape),
+                ", ".join(_parties(shape)),
                 (shape["next"]["since"] or "")[:16].replace("T", " "),
             )
             for shape in shapes
@@ -367,18 +373,21 @@ def list_(invocation: Invocation, state: str | None, province: str | None) -> No
         console.show(waiting)
 
 
-def _party(shape: dict[str, Any]) -> str:
-    """Return the one word for who must act next; empty for nobody."""
+def _parties(shape: dict[str, Any]) -> list[str]:
+    """Return a word for each who must act next; none for nobody."""
     who = shape["next"]["who"]
-    return str(shape["next"]["of"]) if who == "approver" else "" if who == "nobody" else f"the {who}"
+    return list(shape["next"]["awaits"]) if who == "approver" else [] if who == "nobody" else [f"the {who}"]
 
 
 def _waiting(shapes: list[dict[str, Any]]) -> str:
-    """Return `2 wait for punjab, 1 for the platform`: approvers by province or tier, then the others."""
+    """Return `2 wait for punjab, 1 for the platform`: approvers by province or tier, then the others.
+
+    A request that waits for several is counted for each.
+    """
     from collections import Counter
 
     words = {"federal": "federal approvers"}
-    counted = Counter(words.get(party, party) for party in map(_party, shapes) if party)
+    counted = Counter(words.get(party, party) for shape in shapes for party in _parties(shape))
     order = sorted(counted, key=lambda party: (party.startswith("the "), party))
     wait = ["waits ", "wait "]
     return ", ".join(
@@ -400,7 +409,7 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
     from gcloud_pk.registry import acts
     from gcloud_pk.registry.differences import differences
 
-    opened = _open(invocation)
+    opened = _open(invocation, acting=True)
     entry = acts.approvable(opened, tenant)
     signer = acts.approver(opened, entry, key, principal)
     console = invocation.console
@@ -446,7 +455,7 @@ def approve(invocation: Invocation, tenant: str, key: Path, principal: str | Non
 @click.argument("tenant")
 @click.option("--reason", required=True, help="Why; the requester reads it.")
 @click.option("--key", metavar="KEY", type=_FILE, help="Sign the rejection.")
-@click.option("--by", metavar="NAME", help="Who rejects, where no key says so.  [default: the user's name]")
+@click.option("--by", metavar="NAME", help="Who rejects, where no key says so.  [default: user@host]")
 @pass_invocation
 def reject(invocation: Invocation, tenant: str, reason: str, key: Path | None, by: str | None) -> None:
     """Reject a request that waits, with a reason.
@@ -460,20 +469,13 @@ def reject(invocation: Invocation, tenant: str, reason: str, key: Path | None, b
     for option, kind, text in (("--reason", Prose, reason), ("--by", Line, by)):
         if text is not None and (wrong := fault(kind, text)):
             raise WrongUsageError(f"{option} {wrong}")
-    opened = _open(invocation)
-    who = acts.reject(opened, tenant, by or _user(), reason, key)
+    opened = _open(invocation, acting=True)
+    who = acts.reject(opened, tenant, by or operator_name(), reason, key)
     entry = opened.entry(tenant)
     console = invocation.console
     if console.machine:
         console.document({"tenant": tenant, "state": "rejected", "by": who, "reason": reason, "digest": entry.digest})
         return
-    console.show(f"rejected the request of tenant {tenant}: {reason}")
+    console.show(f"rejected the request of tenant {tenant}: {in_line(reason)}")
     if entry.last_accepted:
         console.show(f"revision {entry.last_accepted.revision}, which was accepted, stands as it did")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

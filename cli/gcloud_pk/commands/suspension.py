@@ -18,8 +18,9 @@ from gcloud_pk.commands.connection import (
     open_verifier,
     recognised,
     told_when_interrupted,
+    warn_of_older,
 )
-from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError
+from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError, WrongUsageError
 from gcloud_pk.text import number_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,21 @@ class _Writer:
     key: Path | None
     saved: Saved | None = None
     head: str | None = None
+    _before: tuple[bytes | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._before = self._files()
+
+    def _files(self) -> tuple[bytes | None, ...]:
+        from gcloud_pk.registry import suspension
+
+        registry = self.fresh
+        entry = registry.entry(self.name)
+        return entry.state_file, entry.state_signature, entry.history_file, suspension.found(registry, entry)
+
+    def written(self) -> bool:
+        """Whether the tenant's folder has changed since: state, history, or what is saved."""
+        return self._files() != self._before
 
     @property
     def fresh(self) -> Registry:
@@ -108,8 +124,7 @@ class _Writer:
         )
         if suspension.found(registry, registry.entry(self.name)) != self.saved.data:
             suspension.put(registry, self.name, self.saved)
-        said = self.fresh.entry(self.name).state[0]
-        return _stamp(said.time if said else dt.datetime.now(dt.UTC)), self.head
+        return _stamp(suspension.moment(self.fresh.entry(self.name))), self.head
 
 
 def _stamp(moment: dt.datetime) -> str:
@@ -144,10 +159,10 @@ def suspend(
     has it back needs one: gcloud-pk tenant resume.
     """
     from gcloud_pk.onboarding import suspension as closing
-    from gcloud_pk.onboarding.closures import closed_since
 
+    _check_reason(reason)
     console = invocation.console
-    connection = recognised(invocation, allow_unregistered=allow_unregistered_cluster)
+    connection = recognised(invocation, allow_unregistered=allow_unregistered_cluster, closing=True)
     entry = connection.registry.entry(name)
     before = connection.registry.standing(entry)
     if before.state == "offboarded":
@@ -164,24 +179,55 @@ def suspend(
         console.confirm(f"{word} tenant {name}?", yes=yes or confirm == name, how=f"--confirm {name}")
         with told_when_interrupted(connection.api, "tenant suspend"):
             how, _ = closing.suspend(
-                connection.api, name, how, save=writer.save, wait_for_lock=wait_for_lock, say=console.note
+                connection.api,
+                name,
+                how,
+                save=writer.save,
+                written=writer.written,
+                wait_for_lock=wait_for_lock,
+                say=console.note,
             )
+        try:
+            connection.give()
+        except GcloudPkError as error:  # nothing delays a closing, and nothing fails it
+            console.warn(f"{error.message}; tenant {name} is {how} all the same")
     if console.machine:
         console.document(
             {
                 "tenant": name,
                 "state": how,
                 "already": already,
-                "namespaces": [place.as_dict() for place in scene.places],
+                "namespaces": [place.as_dict(how) for place in scene.places],
                 "saved": writer.saved.digest if writer.saved else None,
                 "objects": len(writer.saved.objects) if writer.saved else 0,
                 "historyHead": writer.head,
             }
         )
         return
-    since = f" since {closed_since(scene.parent)}" if already else ""
-    console.show(f"tenant {name} is {'already ' if already else ''}{how}{since}")
+    console.show(f"tenant {name} is already {how}{_since(entry, scene, how)}" if already else f"tenant {name} is {how}")
     console.note(f"to have it back: gcloud-pk tenant resume {name} --reason TEXT --key KEY")
+
+
+def _check_reason(reason: str) -> None:
+    """Raise WrongUsageError for a reason that cannot be recorded, before anything is done."""
+    from gcloud_pk.model.base import Line
+    from gcloud_pk.registry.readings import fault
+
+    if wrong := fault(Line, reason):
+        raise WrongUsageError(f"--reason {wrong}")
+
+
+def _since(entry: Entry, scene: Scene, how: Suspended) -> str:
+    """Say since when a tenant is closed as it is, and since when at all."""
+    from gcloud_pk.onboarding.closures import closed_since
+    from gcloud_pk.registry.suspension import closed_as
+
+    line = closed_as(entry.chain, how)
+    first = min((one.time for one in entry.chain.closed), default=None)
+    if line is None:
+        return f" since {closed_since(scene.parent)}"
+    earlier = f" (suspended since {_stamp(first)})" if first is not None and first < line.time else ""
+    return f" since {_stamp(line.time)}{earlier}"
 
 
 def _meant(registry: Registry, entry: Entry, asked: Suspended) -> Suspended:
@@ -211,6 +257,7 @@ def _show_scene(console: Console, connection: Connection, scene: Scene, how: Sus
     metavar="KEY",
     help="An approver's key. Not needed where state.yaml says active already, signed since.",
 )
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @WAIT_FOR_LOCK
 @allow_unregistered_option
 @pass_invocation
@@ -219,18 +266,21 @@ def resume(
     name: str,
     reason: str,
     key: Path | None,
+    yes: bool,
     wait_for_lock: float,
     allow_unregistered_cluster: bool,
 ) -> int:
     """Give a suspended tenant back what it had, exactly as it was; an approver signs that.
 
     What was saved must be what the history names. Access comes last. A binding that the policies refuse today (its
-    group left the request, say) is named and left out, the others come back: exit 8.
+    group left the request, say) is named and left out, the others come back: exit 8. Where only the signature is lost,
+    because its key was revoked, say, and the cluster is open, it is signed anew and nothing else changes.
     """
     from gcloud_pk.onboarding import suspension as closing
     from gcloud_pk.onboarding.closures import closed_since, is_opened
     from gcloud_pk.registry import suspension
 
+    _check_reason(reason)
     console = invocation.console
     connection = recognised(invocation, allow_unregistered=allow_unregistered_cluster)
     registry, uid = connection.registry, connection.standing.uid
@@ -239,13 +289,18 @@ def resume(
     stands = registry.standing(entry)
     scene = closing.look(connection.api, name)
     since = closed_since(scene.parent)
-    if stands.state == "active" and since is None and not any(place.suspended for place in scene.places):
+    is_open = since is None and not any(place.suspended for place in scene.places)
+    if stands.state == "active" and is_open:
         suspension.clear(registry, name)
         return _done(console, name, closing.Restored(), already=True)
     if stands.state not in {"suspended", "active", None}:
         raise RefusedError(f"tenant {name} is {stands.state}, not suspended")
     _check_head(entry, scene)
-    saved = suspension.intact(registry, entry)
+    lost = stands.state is None or (stands.state == "suspended" and stands.record is None)
+    if lost and is_open and suspension.is_resumed(entry.chain):
+        _renew(connection, console, _Writer(connection, console, name, reason, key), yes=yes, wait=wait_for_lock)
+        return ExitCode.DONE
+    saved = suspension.intact(registry, entry, scene.status.get("historyHead"))
     if saved.cluster != uid:
         raise RefusedError(
             f"tenant {name} was suspended on the cluster of UID {saved.cluster}; this is {uid}",
@@ -253,12 +308,11 @@ def resume(
         )
     signed = stands.state == "active" and (since is None or is_opened(stands, since))
     if key is None and not signed:
-        raise RefusedError(
-            f"only an approver opens tenant {name} again, by his signature",
-            resolution=f"gcloud-pk tenant resume {name} --reason TEXT --key KEY",
-        )
+        raise _unsigned(name)
     writer = _Writer(connection, console, name, reason, key)
     writer.actor()  # who may not is told before anything is done
+    number = number_of(len(saved.objects), "object")
+    console.confirm(f"Give {number} back to {name} on {connection.standing.describe()}?", yes=yes)
 
     def opened() -> None:
         if key is not None and not signed:
@@ -279,14 +333,62 @@ def resume(
             name, "resume", said.by if said else writer.actor(), cluster=uid, detail=detail, once=True
         )
 
+    connection.give()
     with told_when_interrupted(connection.api, "tenant resume"):
         restored = closing.resume(
-            connection.api, name, saved.objects, opened=opened, record=record, wait_for_lock=wait_for_lock,
-            say=console.note,
+            connection.api, name, saved.objects, head=scene.status.get("historyHead"), opened=opened, record=record,
+            wait_for_lock=wait_for_lock, say=console.note,
         )  # fmt: skip
     refused = tuple(one for one, _ in restored.refused)
     suspension.clear(registry, name, suspension.Saved(name, uid, saved.how, refused) if refused else None)
     return _done(console, name, restored)
+
+
+def _unsigned(name: str) -> RefusedError:
+    return RefusedError(
+        f"only an approver opens tenant {name} again, by his signature",
+        resolution=f"gcloud-pk tenant resume {name} --reason TEXT --key KEY",
+    )
+
+
+def _renew(connection: Connection, console: Console, writer: _Writer, *, yes: bool, wait: float) -> None:
+    """Have an approver sign anew that a tenant is active, which is open here and whose state does not hold."""
+    from gcloud_pk.onboarding import suspension as closing
+
+    name, registry = writer.name, connection.registry
+    if writer.key is None:
+        raise _unsigned(name)
+    principal = writer.actor()
+    console.show(f"tenant {name} is open on {connection.standing.describe()}, and its state does not hold:")
+    for wrong in registry.standing(registry.entry(name)).problems:
+        console.show(f"  {wrong}")
+    console.confirm(f"Sign anew that tenant {name} is active?", yes=yes)
+
+    def opened() -> None:
+        writer.fresh.set_state(name, "active", by=operator_name(), reason=writer.reason, key=writer.key)
+
+    def record() -> str:
+        detail = {"reason": writer.reason, "renewed": "state"}
+        return registry.record(name, "resume", principal, cluster=connection.standing.uid, detail=detail)
+
+    connection.give()
+    with told_when_interrupted(connection.api, "tenant resume"):
+        closing.renew(connection.api, name, opened=opened, record=record, wait_for_lock=wait)
+    if console.machine:
+        console.document(
+            {
+                "tenant": name,
+                "state": "active",
+                "already": False,
+                "renewed": True,
+                "restored": [],
+                "present": [],
+                "gone": [],
+                "refused": [],
+            }
+        )
+        return
+    console.show(f"tenant {name} is active, signed by {principal}; nothing on the cluster was closed")
 
 
 def _check_head(entry: Entry, scene: Scene) -> None:
@@ -315,6 +417,7 @@ def _done(console: Console, name: str, restored: Restored, *, already: bool = Fa
             "tenant": name,
             "state": "active",
             "already": already,
+            "renewed": False,
             "restored": sorted(restored.created),
             "present": sorted(restored.present),
             "gone": sorted(restored.gone),
@@ -358,11 +461,12 @@ def verify_suspended(invocation: Invocation, name: str) -> int | None:
     registry, api = open_registry(invocation), open_api(invocation)
     entry = registry.entry(name)
     uid = cluster_uid(api)
-    observe(registry, uid, labs=known_uids(), trust=invocation.trust)
+    standing = observe(registry, uid, labs=known_uids(), trust=invocation.trust)
     answer = api.request("GET", TENANT.path(name=name))
     parent = answer.body if answer.ok else None
     if parent is None or (registry.standing(entry).state != "suspended" and closed_since(parent) is None):
         return None
+    warn_of_older(invocation, api, standing.trust)
     started = dt.datetime.now(dt.UTC)
     verifier = open_verifier(invocation)
     who = operator(verifier)

@@ -18,6 +18,7 @@ from gcloud_pk.commands.connection import (
     open_verifier,
     recognised,
     told_when_interrupted,
+    warn_of_older,
 )
 from gcloud_pk.commands.ministry import kubeconfig, welcome
 from gcloud_pk.commands.suspension import resume, suspend, verify_suspended
@@ -46,11 +47,12 @@ def list_(invocation: Invocation) -> None:
     """List the tenants of the cluster, those the registry knows and the cluster lacks, and what nobody answers for."""
     from gcloud_pk.cluster.kinds import NAMESPACE
     from gcloud_pk.model.labels import TENANT
+    from gcloud_pk.onboarding.account import account
+    from gcloud_pk.onboarding.closures import unfinished as unfinished_of
     from gcloud_pk.onboarding.population import tenants_in_place
 
     console, api = invocation.console, open_api(invocation)
-    rows = [_row(name, live) for name, live in sorted(tenants_in_place(api).items())]
-    in_place = {row["name"] for row in rows}
+    in_place = tenants_in_place(api)
     orphans = sorted(
         live["metadata"]["name"]
         for live in api.list(NAMESPACE, selector=TENANT)
@@ -58,17 +60,37 @@ def list_(invocation: Invocation) -> None:
     )
     absent: list[dict[str, str]] = []
     unknown: list[str] = []
+    unfinished: dict[str, str] = {}
+    registry = None
     if invocation.registry.is_dir():
         registry = open_registry(invocation)
         registry.verify_all()
+        unfinished = {
+            name: wrong
+            for name, live in in_place.items()
+            if name in registry.tenants
+            and (wrong := unfinished_of(name, live, registry.standing(registry.entry(name)))) is not None
+        }
         absent = [
             {"name": name, "state": registry.status(entry)}
             for name, entry in registry.tenants.items()
             if name not in in_place
         ]
-        unknown = sorted(in_place - set(registry.tenants))
+        unknown = sorted(set(in_place) - set(registry.tenants))
+    accounts = {name: account(live, registry, name) for name, live in sorted(in_place.items())}
+    rows = [
+        _row(name, in_place[name]) | {"suspension": said.as_dict() if said else None} for name, said in accounts.items()
+    ]
     if console.machine:
-        console.document({"tenants": rows, "absent": absent, "unknown": unknown, "orphans": orphans})
+        console.document(
+            {
+                "tenants": rows,
+                "absent": absent,
+                "unknown": unknown,
+                "orphans": orphans,
+                "unfinished": sorted(unfinished),
+            }
+        )
         return
     if rows:
         console.table(
@@ -82,6 +104,11 @@ def list_(invocation: Invocation) -> None:
         )  # fmt: skip
     else:
         console.show("no tenant on this cluster; gcloud-pk onboard TENANT brings one")
+    for name, said in accounts.items():
+        if said is not None and name not in unfinished:
+            console.show(f"{name}: {said}")
+    for wrong in unfinished.values():
+        console.warn(wrong)
     for one in absent:
         console.show(f"not on this cluster: {one['name']} ({one['state']})")
     for name in unknown:
@@ -118,6 +145,8 @@ def _row(name: str, live: dict[str, Any]) -> dict[str, Any]:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
     """Show one tenant: what was accepted, its namespaces, what they use of their quotas."""
+    from gcloud_pk.onboarding.account import account
+    from gcloud_pk.onboarding.closures import unfinished
     from gcloud_pk.onboarding.population import survey
 
     console = invocation.console
@@ -125,7 +154,15 @@ def show(invocation: Invocation, name: str) -> None:
     parent = population.parent(name)
     if parent is None:
         raise _not_in_place(name)
-    row = _row(name, parent)
+    registry = open_registry(invocation) if invocation.registry.is_dir() else None
+    said = account(parent, registry, name)
+    row = _row(name, parent) | {"suspension": said.as_dict() if said else None}
+    if (
+        registry is not None
+        and name in registry.tenants
+        and (wrong := unfinished(name, parent, registry.standing(registry.entry(name)))) is not None
+    ):
+        console.warn(wrong)
     quotas = [
         {
             "namespace": key.namespace,
@@ -145,7 +182,8 @@ def show(invocation: Invocation, name: str) -> None:
         ("isolation", row["isolation"]), ("site", row["site"] or "-"), ("revision", row["revision"]),
         ("request", f"SHA-256 {row['requestDigest']}"), ("accepted", row["acceptedAt"] or "-"),
         ("approved by", ", ".join(row["approvers"]) or "-"), ("phase", row["phase"] or "-"),
-        ("namespaces", ", ".join(row["namespaces"])), ("retired", ", ".join(row["retired"]) or "-"),
+        ("suspension", said or "-"), ("namespaces", ", ".join(row["namespaces"])),
+        ("retired", ", ".join(row["retired"]) or "-"),
         ("review after", (row["reviewAfter"] or "-") + (" (overdue)" if row["reviewOverdue"] else "")),
     ):  # fmt: skip
         console.show(f"{label + ':':14} {value}")
@@ -190,6 +228,7 @@ def _observed(invocation: Invocation, name: str) -> _Observed:
     registry, api = open_registry(invocation), open_api(invocation)
     uid = cluster_uid(api)
     standing = observe(registry, uid, labs=known_uids(), trust=invocation.trust)
+    warn_of_older(invocation, api, standing.trust)
     in_place = tenants_in_place(api)
     intake = take_in(registry, standing, [name], in_place, going_on=True)
     for note in intake.notes:
@@ -337,6 +376,7 @@ def offboard(
             if environment is None
             else partial(_record_environment, connection, console, name, environment, reason)
         )
+    connection.give()
     with told_when_interrupted(api, "tenant offboard"):
         retained = take_off(api, name, namespaces, whole=whole, record=record, timeout=timeout, say=console.note)
     if console.machine:
@@ -391,10 +431,12 @@ def _record(connection: Connection, name: str, reason: str, key: str | None) -> 
     )
 
 
-def _record_environment(connection: Connection, console: Console, name: str, environment: str, reason: str) -> None:
-    """Record that an environment goes; what only closes is not stopped by a registry that cannot be written."""
+def _record_environment(
+    connection: Connection, console: Console, name: str, environment: str, reason: str
+) -> str | None:
+    """Record that an environment goes, return the head; a registry that cannot be written does not stop a closing."""
     try:
-        connection.registry.record(
+        return connection.registry.record(
             name,
             "offboard",
             operator_name(),
@@ -404,3 +446,4 @@ def _record_environment(connection: Connection, console: Console, name: str, env
         )
     except GcloudPkError as error:
         console.warn(f"tenant {name}: offboard was not recorded in its history: {error.message}")
+        return None

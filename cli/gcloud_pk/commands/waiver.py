@@ -14,6 +14,7 @@ from gcloud_pk.errors import WrongUsageError
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
+    from gcloud_pk.registry.folder import Registry
     from gcloud_pk.registry.waivers import Case
 
 _FILE = click.Path(path_type=Path)
@@ -44,7 +45,8 @@ def waiver() -> None:
     help="An exact value, as the refusal shows it; may be repeated.",
 )
 @click.option("--reason", required=True, help="Why it cannot comply yet, and what is done about it.")
-@click.option("--author", required=True, metavar="E-MAIL", help="Who proposes it; somebody else approves it.")
+@click.option("--author", metavar="E-MAIL", help="Who proposes it, where no key says so; somebody else approves it.")
+@click.option("--key", metavar="KEY", type=_FILE, help="The proposer's OpenSSH key: the author is whose key it is.")
 @click.option("--expires", required=True, metavar="DAY", help="The last day on which it counts (UTC), YYYY-MM-DD.")
 @pass_invocation
 def propose(
@@ -57,7 +59,8 @@ def propose(
     subject: str | None,
     allows: tuple[str, ...],
     reason: str,
-    author: str,
+    author: str | None,
+    key: Path | None,
     expires: str,
 ) -> None:
     """Write a waiver into the registry, for an approver to look at.
@@ -72,16 +75,29 @@ def propose(
     """  # noqa: D301 - Click reads the backspace as: keep these lines
     from gcloud_pk.registry import waiving
 
+    about = _subject(tenant, environment, workload, subject)
+    opened = open_registry(invocation)
+    if key is not None:
+        signer = waiving.proposer(opened, key)
+        if author not in {None, signer.principal}:
+            raise WrongUsageError(
+                f"the key {key} is {signer.principal}'s, not {author}'s", resolution="leave --author out"
+            )
+        author = actor = signer.principal
+    elif author is not None:
+        actor = operator_name()
+    else:
+        raise WrongUsageError("nobody is named who proposes it", resolution="give --author, or --key")
     fields: dict[str, str | Sequence[str]] = {
         "control": control,
-        "subject": _subject(tenant, environment, workload, subject),
+        "subject": about,
         **({"allows": list(allows)} if allows else {}),
         "reason": reason,
         "author": author,
         "expires": expires,
     }
     console = invocation.console
-    made = waiving.propose(open_registry(invocation), name, fields, operator_name())
+    made = waiving.propose(opened, name, fields, actor)
     if console.machine:
         console.document({"name": name, "digest": made.digest, "state": "proposed", "changed": made.changed})
         return
@@ -122,7 +138,7 @@ def approve(invocation: Invocation, name: str, key: Path, yes: bool) -> None:
         waiving.record_approval(opened, found, signer.principal)  # whoever approved may have been stopped before this
         console.note(f"{signer.principal} has approved this waiver already; nothing was changed")
     else:
-        _show(console, found)
+        _show(console, opened, found)
         console.confirm(f"approve this as {signer.principal}?", yes=yes)
         found = waiving.approve(opened, found, key)
     if console.machine:
@@ -133,24 +149,26 @@ def approve(invocation: Invocation, name: str, key: Path, yes: bool) -> None:
         console.show(f"next: gcloud-pk onboard {found.tenant}")
 
 
-def _show(console: Console, case: Case) -> None:
+def _show(console: Console, opened: Registry, case: Case) -> None:
     """Show a waiver in people's words."""
-    from gcloud_pk.registry.waivers import waivable
+    from gcloud_pk.registry.waivers import waivable, writers
 
     said = case.waiver
     if said is None:
         return
     rule = waivable().get(said.control)
+    written = ", ".join(writers(case.filed, said, opened.circumstances))
     rows = [
         ("rule", f"{said.control}: {rule.what}" if rule else said.control),
         ("for", str(said.workload or said.subject)),
         *(("allows", value) for value in said.allows),
         ("until", f"the end of {said.expires} (UTC)"),
         ("because", said.reason),
-        ("proposed by", said.author),
+        ("author", f"{said.author} (not proven)"),
+        ("written by", f"{written}, as the history says" if written else "nobody knows: the history does not say"),
     ]
     for what, text in rows:
-        console.show(f"  {what:12}  {text}")
+        console.row(f"  {what:12}  ", text)
     console.show(f"SHA-256 {case.filed.digest}  {case.filed.file}")
 
 
@@ -191,7 +209,7 @@ def list_(invocation: Invocation, expired: bool) -> None:
         console.show("no waiver" + ("" if expired else " is proposed or in force"))
         return
     console.table(
-        ("WAIVER", "STATE", "RULE", "SUBJECT", "EXPIRES", "PROPOSED BY", "APPROVED BY"),
+        ("WAIVER", "STATE", "RULE", "SUBJECT", "EXPIRES", "AUTHOR (NOT PROVEN)", "APPROVED BY"),
         [
             (
                 case.name,

@@ -83,6 +83,7 @@ def adoptable(api: Api, tenant: Tenant, namespaces: Sequence[str], *, remove_ope
             resolution="have their owners remove them, or let this program remove them with --remove-openings",
         )
     warnings = [words for name in taken for words in _over_quota(api, tenant, name)]
+    warnings += [words for name in taken for words in _accounts_with_rights(api, name, open_wider)]
     return Adoption(tuple(taken), open_wider, tuple(warnings))
 
 
@@ -176,6 +177,25 @@ def _too_much(binding: Mapping[str, Any], tenant: Tenant) -> Iterator[str]:
         if not own_account and not (subject["kind"] == "Group" and subject["name"] in groups):
             where = f"{subject['namespace']}/" if subject.get("namespace") else ""
             yield f"gives access to {subject['kind']} {where}{subject['name']}"
+
+
+def _accounts_with_rights(api: Api, namespace: str, removed: Collection[ObjectKey]) -> Iterator[str]:
+    """Yield which bindings that stay give rights to service accounts: who made a token of one before, has it still."""
+    for binding in _of_others(api.list(ROLE_BINDING, namespace=namespace)):
+        name, role = binding["metadata"]["name"], binding["roleRef"]
+        if ObjectKey(ROLE_BINDING, namespace, name) in removed:
+            continue
+        accounts = [
+            f"{subject.get('namespace') or namespace}/{subject['name']}"
+            for subject in binding.get("subjects") or ()
+            if subject["kind"] == "ServiceAccount"
+        ]
+        if accounts:
+            yield (
+                f"RoleBinding {namespace}/{name} gives {role['kind']} {role['name']} to ServiceAccount "
+                f"{', '.join(accounts)}, and stays: see what the role allows; tokens made before (Secrets of type "
+                "kubernetes.io/service-account-token, say) stay valid until the account is deleted and made anew"
+            )
 
 
 def _over_quota(api: Api, tenant: Tenant, namespace: str) -> Iterator[str]:

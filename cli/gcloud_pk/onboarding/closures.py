@@ -70,6 +70,27 @@ def refuse_suspended(tenant: str, parent: Mapping[str, Any] | None, stands: Stan
     )
 
 
+def unfinished(tenant: str, parent: Mapping[str, Any] | None, stands: Standing) -> str | None:
+    """Return what is to be done where the registry says suspended and this cluster does not; None where it does.
+
+    `parent`: the live Tenant, None where there is none: then there is nothing to close.
+    """
+    if parent is None or stands.state != "suspended":
+        return None
+    again = f"gcloud-pk tenant suspend {tenant} --reason TEXT brings it to its end"
+    if closed_since(parent) is None:
+        return f"tenant {tenant} is suspended in the registry, and still open on this cluster: {again}"
+    if (parent.get("status") or {}).get("phase") == SUSPENDING:
+        return f"tenant {tenant} is suspended in the registry, and may still be open in part on this cluster: {again}"
+    return None
+
+
+def refuse_unfinished(tenant: str, parent: Mapping[str, Any] | None, stands: Standing) -> None:
+    """Refuse where a suspension was begun and this cluster is not closed yet. Raises RefusedError."""
+    if (wrong := unfinished(tenant, parent, stands)) is not None:
+        raise RefusedError(wrong, resolution=f"gcloud-pk tenant suspend {tenant} --reason TEXT")
+
+
 # --- offboarded -------------------------------------------------------------------------------------------------------
 
 
@@ -92,12 +113,27 @@ def tombstones(api: Api) -> dict[str, Tombstone]:
     """Return what stays of offboarded tenants, by name. One LIST."""
     found = {}
     for lease in api.list(LEASE, namespace=labels.SYSTEM_NAMESPACE, selector=labels.OFFBOARDED):
-        metadata = lease["metadata"]
-        said = metadata.get("annotations") or {}
-        tenant = metadata["labels"][labels.OFFBOARDED]
-        time = said.get(_TIME) or metadata.get("creationTimestamp") or "an unknown time"
-        found[tenant] = Tombstone(tenant, time, said.get(_DIGEST), said.get(_HEAD))
+        tenant = lease["metadata"]["labels"][labels.OFFBOARDED]
+        found[tenant] = _read(lease, tenant)
     return found
+
+
+def tombstone(api: Api, tenant: str) -> Tombstone | None:
+    """Return what stays of one tenant, None where it was not offboarded here. One GET. Raises as `refusal`."""
+    name = Tombstone(tenant, "").name
+    answer = api.request("GET", LEASE.path(labels.SYSTEM_NAMESPACE, name))
+    if answer.status == 404:
+        return None
+    if not answer.ok:
+        raise refusal(answer, f"Lease {labels.SYSTEM_NAMESPACE}/{name}")
+    return _read(answer.body, tenant)
+
+
+def _read(lease: Mapping[str, Any], tenant: str) -> Tombstone:
+    metadata = lease["metadata"]
+    said = metadata.get("annotations") or {}
+    time = said.get(_TIME) or metadata.get("creationTimestamp") or "an unknown time"
+    return Tombstone(tenant, time, said.get(_DIGEST), said.get(_HEAD))
 
 
 def bury(api: Api, stone: Tombstone) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gcloud_pk.errors import GcloudPkError, InvalidInputError, RefusedError
 from gcloud_pk.model.tenant import Tenant
-from gcloud_pk.onboarding.closures import Tombstone, refuse_offboarded, refuse_suspended
+from gcloud_pk.onboarding.closures import Tombstone, refuse_offboarded, refuse_suspended, refuse_unfinished, unfinished
 from gcloud_pk.onboarding.population import accepted_at, check_no_way_back
 from gcloud_pk.onboarding.standing import Standing, home
 from gcloud_pk.registry.folder import Registry
@@ -67,6 +67,7 @@ def take_in(
     for name in wanted:
         try:
             if not going_on:
+                refuse_unfinished(name, in_place.get(name), registry.standing(registry.entry(name)))
                 registry.check_chain(registry.entry(name))  # to bring it is to open; proofs go on
             tenant = _accepted(registry, name, in_place.get(name), intake, going_on=going_on or names is None)
             refuse_suspended(name, in_place.get(name), registry.standing(registry.entry(name)))
@@ -87,7 +88,9 @@ def take_in(
             if names is not None:
                 raise
             status = registry.status(registry.entry(name))
-            waits = status in {"pending", "rejected", "suspended", "offboarded"}
+            waits = status in {"pending", "rejected", "suspended", "offboarded"} and not unfinished(
+                name, in_place.get(name), registry.standing(registry.entry(name))
+            )
             intake.skipped.append(Skipped(name, status if waits else error.message, None if waits else error))
             continue
         present.setdefault(name, {"spec": {"isolation": placed.request.spec.isolation}})

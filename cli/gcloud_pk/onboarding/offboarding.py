@@ -27,6 +27,7 @@ from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError
 from gcloud_pk.model import labels
 from gcloud_pk.model.resources import TenantStatus
 from gcloud_pk.onboarding.closures import Tombstone, bury
+from gcloud_pk.onboarding.heads import name_head
 from gcloud_pk.onboarding.population import MEMBERS, Population, survey
 from gcloud_pk.onboarding.run import status_manifest
 
@@ -112,7 +113,8 @@ def offboard(
     """Delete namespaces (and the Tenant, where `whole`), access first. Returns what outlives it: retained volumes.
 
     `record` writes down that it begins, once nobody else works on the tenant and before anything is deleted, and
-    returns the history's head. Of a whole tenant a tombstone stays (`closures`): this cluster does not take it again.
+    returns the history's head; of an environment, the Tenant names it at once. Of a whole tenant a tombstone stays
+    (`closures`): this cluster does not take it again.
     Raises PartialError where something does not go; running again goes on. Other errors: nothing was written.
     """
     recorded, head = False, None
@@ -151,6 +153,9 @@ def _take_off(
 ) -> list[str]:
     if whole:
         _mark(api, tenant, head)
+    elif head is not None:
+        answer = api.request("GET", TENANT.path(name=tenant))
+        name_head(api, answer.body if answer.ok else None, head)
     say("removing access")
     for namespace in namespaces:
         lease.check()

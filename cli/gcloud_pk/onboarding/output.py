@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcloud_pk.errors import InvalidInputError, UnavailableError, problem
+from gcloud_pk.errors import InvalidInputError, RefusedError, UnavailableError, problem
 from gcloud_pk.model.resources import Suspended
 from gcloud_pk.model.tenant import Tenant
-from gcloud_pk.registry.files import locked, write
+from gcloud_pk.registry.files import locked, remove, write
 from gcloud_pk.render.folder import files, to_yaml
 from gcloud_pk.render.metadata import Manifest
 from gcloud_pk.render.network import DENY_NAME
@@ -37,13 +37,15 @@ def write_folder(folder: Path, tenant: Tenant) -> Written:
 
     An environment that the folder has and the request no longer does is retired there as on a cluster: closed, not
     taken away, for whoever applies the folder would leave its bindings in force. Other files of ours that nothing
-    implies are removed; files of others stay and are named. Raises UnavailableError where it cannot be written.
+    implies are removed; files of others stay and are named. Raises UnavailableError where it cannot be written,
+    RefusedError where the tenant's folder or one in it is a symbolic link.
     """
     root = folder / tenant.name
     asked = {environment.name for environment in tenant.request.spec.environments}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
+            _refuse_links(root)
             retired = sorted(_environments(root, tenant.name) - asked)
             wanted = files(tenant.name, render(tenant, retired))
             for path, text in wanted.items():
@@ -56,12 +58,16 @@ def write_folder(folder: Path, tenant: Tenant) -> Written:
 
 
 def remove_folder(folder: Path, tenant: str) -> bool:
-    """Remove the files of an offboarded tenant, which would bring it back; return whether there were any."""
+    """Remove the files of an offboarded tenant, which would bring it back; return whether there were any.
+
+    Raises as `write_folder` does.
+    """
     root = folder / tenant
     if not root.is_dir():
         return False
     try:
         with locked(folder):
+            _refuse_links(root)
             _sweep(folder, root, set())
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -72,22 +78,35 @@ def close_folder(folder: Path, tenant: str, how: Suspended) -> bool:
     """Take from the files of a suspended tenant what a suspension takes from the cluster; return whether there are any.
 
     No bindings, parameters that say `suspended`, and in quarantine no network policy but the default deny. Raises
-    UnavailableError where it cannot be written, InvalidInputError for files that are not as they were rendered.
+    UnavailableError where it cannot be written, InvalidInputError for files that are not as they were rendered,
+    RefusedError for symbolic links as `write_folder` does.
     """
     root = folder / tenant
     if not root.is_dir():
         return False
     try:
         with locked(folder):
+            _refuse_links(root)
             for path in sorted(root.glob(f"*/{_POLICY}")):
                 _change(folder, path, lambda one: one | {"spec": one["spec"] | {"suspended": how}})
-                path.with_name(_BINDINGS).unlink(missing_ok=True)
+                remove(path.with_name(_BINDINGS), root=folder)
                 flows = path.with_name(_FLOWS)
                 if how == "quarantined" and flows.is_file():
                     _change(folder, flows, lambda one: one if one["metadata"]["name"] == DENY_NAME else None)
     except OSError as error:
         raise _unwritable(folder, error) from error
     return True
+
+
+def _refuse_links(root: Path) -> None:
+    """Refuse a tenant's folder where it, or a folder in it, is a symbolic link: what lies behind it is not ours."""
+    links = [path for path in (root, *root.rglob("*")) if path.is_symlink() and (path == root or path.is_dir())]
+    if links:
+        raise RefusedError(
+            f"{links[0]} is a symbolic link (to {links[0].readlink()}); nothing of this tenant was written or removed",
+            details=[problem("a symbolic link", file=link, expected="a folder") for link in links],
+            resolution="remove the link, then run this again",
+        )
 
 
 def _change(folder: Path, path: Path, change: Callable[[Manifest], Manifest | None]) -> None:
@@ -122,7 +141,7 @@ def _sweep(folder: Path, root: Path, wanted: set[str]) -> list[str]:
         if relative in wanted:
             continue
         if _OURS.fullmatch(path.name):
-            path.unlink()
+            remove(path, root=folder)
             with contextlib.suppress(OSError):  # other files live there
                 path.parent.rmdir()
         else:

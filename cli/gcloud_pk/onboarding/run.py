@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gcloud_pk import __version__
-from gcloud_pk.cluster.answer import Answer
+from gcloud_pk.cluster.answer import Answer, refusal
 from gcloud_pk.cluster.apply import Conveyor, OnDone
 from gcloud_pk.cluster.kinds import (
     NAMESPACE,
@@ -35,11 +35,12 @@ from gcloud_pk.model.finding import Finding, count
 from gcloud_pk.model.resources import TenantStatus
 from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.onboarding import adoption
-from gcloud_pk.onboarding.closures import refuse_suspended
+from gcloud_pk.onboarding.closures import refuse_offboarded, refuse_suspended, tombstone
 from gcloud_pk.onboarding.population import (
     Live,
     Population,
     accepted_at,
+    check_no_way_back,
     foreign_namespaces,
     survey,
 )
@@ -56,7 +57,7 @@ class Prepared:
     """A tenant's plan against what is in place. `status` is what `Tenant.status` should say, None where it says so.
 
     `ready`: what it says in the end, either way; `retiring`: those of the `retired` environments that were in use;
-    `adopting`: namespaces that exist and become the tenant's.
+    `adopting`: namespaces that exist and become the tenant's; `parent`: the live Tenant that it was planned by.
     """
 
     tenant: Tenant
@@ -68,6 +69,7 @@ class Prepared:
     retiring: tuple[str, ...]
     seconds: float = 0.0
     adopting: frozenset[str] = frozenset()
+    parent: Mapping[str, Any] | None = None
 
     @property
     def writes(self) -> bool:
@@ -152,7 +154,8 @@ def _prepare(api: Api, tenant: Tenant, population: Population, adopting: Collect
     stages = adoption.in_order(stage([_anew(change) for change in made.changes]), taken)
     known = ((parent or {}).get("status") or {}).get("retired") or ()
     retiring = tuple(name for name in retired if tenant.request.namespace(name) not in known)
-    return Prepared(tenant, retired, made, stages, status, ready, retiring, time.perf_counter() - started, taken)
+    seconds = time.perf_counter() - started
+    return Prepared(tenant, retired, made, stages, status, ready, retiring, seconds, taken, parent)
 
 
 def _is_leaving(live: Mapping[str, Any]) -> bool:
@@ -214,6 +217,10 @@ Record = Callable[[Prepared], str | None]
 """Writes down what was brought to the cluster; returns the history's new head, None where it cannot be written."""
 
 
+StillOpen = Callable[[Tenant], None]
+"""Asks the registry anew about a tenant; raises RefusedError where it was closed since."""
+
+
 class Run:
     """One run of `onboard` over prepared tenants; tenants go side by side, each in its own stages."""
 
@@ -226,6 +233,7 @@ class Run:
         wait_for_lock: float = 30.0,
         verify: Verify | None = None,
         record: Record | None = None,
+        still_open: StillOpen | None = None,
         on_done: OnDone | None = None,
     ) -> None:
         self.api = api
@@ -234,6 +242,7 @@ class Run:
         self.wait_for_lock = wait_for_lock
         self.verify = verify
         self.record = record
+        self.still_open = still_open
         self.on_done = on_done
 
     def onboard(self, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -281,11 +290,11 @@ class Run:
             wait=self.wait_for_lock,
             on_wait=lambda holder, since: waited.append(f"{holder} since {since}"),
         ) as lease:
-            if waited:
-                # Somebody else has just written: what was planned may be done, or undone.
+            changed = self._refuse_closed(prepared)
+            if waited or changed:
+                # Somebody else has written meanwhile: what was planned may be done, or undone.
                 prepared = prepare(self.api, [tenant], adopting=prepared.adopting)[0]
                 outcome.changes = prepared.plan.counts()
-            self._refuse_closed(prepared)
             stages = prepared.stages
             leaving = {c.key: c.live["metadata"]["uid"] for c in prepared.plan.changes if c.live and c.is_leaving}
             if leaving:
@@ -305,11 +314,23 @@ class Run:
                 lease.check()
                 self._conclude(prepared)
 
-    def _refuse_closed(self, prepared: Prepared) -> None:
-        """Refuse where the tenant was suspended since it was planned; nobody else writes while the lease is held."""
-        if any(change.key.kind == TENANT and change.live is not None for change in prepared.plan.changes):
-            answer = self.api.request("GET", TENANT.path(name=prepared.tenant.name))
-            refuse_suspended(prepared.tenant.name, answer.body if answer.ok else None)
+    def _refuse_closed(self, prepared: Prepared) -> bool:
+        """Refuse what was closed since it was planned; return whether its Tenant is another than it was then.
+
+        Nobody else writes while the lease is held. A tenant that is not on the cluster yet can be closed in the
+        registry, or leave a tombstone.
+        """
+        tenant = prepared.tenant
+        answer = self.api.request("GET", TENANT.path(name=tenant.name))
+        if not answer.ok and answer.status != 404:
+            raise refusal(answer, f"Tenant {tenant.name}")
+        parent = answer.body if answer.ok else None
+        refuse_suspended(tenant.name, parent)
+        refuse_offboarded(tenant.name, tombstone(self.api, tenant.name))
+        check_no_way_back(tenant, parent)
+        if self.still_open is not None:
+            self.still_open(tenant)
+        return _version(parent) != _version(prepared.parent)
 
     def _conclude(self, prepared: Prepared) -> None:
         """Record what was done, and say on the Tenant that it is ready, with the head of its history."""
@@ -335,6 +356,11 @@ class Run:
                 self.on_done(change, answer)
 
         return done
+
+
+def _version(parent: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+    metadata = (parent or {}).get("metadata") or {}
+    return metadata.get("uid"), metadata.get("resourceVersion")
 
 
 def summary_error(outcomes: Sequence[Outcome], *, persisted: int) -> GcloudPkError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcloud_pk.errors import RefusedError
@@ -11,6 +11,7 @@ from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.site import Cluster, Site
 from gcloud_pk.model.tenant import UNREGISTERED, place
 from gcloud_pk.registry.folder import Registry
+from gcloud_pk.registry.trust import TrustState
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Standing:
     site: Site | None
     cluster: Cluster | None
     warnings: tuple[str, ...] = ()
+    trust: TrustState = field(default_factory=lambda: TrustState(False))
 
     def describe(self) -> str:
         """Return the cluster in words."""
@@ -64,8 +66,8 @@ def recognise(
             )
         if lab is None:
             warnings.append(f"no site names this cluster ({uid}); going on because of --allow-unregistered-cluster")
-        return Standing(uid, lab, None, None, tuple(warnings))
-    return Standing(uid, lab, *known, tuple(warnings))
+        return Standing(uid, lab, None, None, tuple(warnings), trusted)
+    return Standing(uid, lab, *known, tuple(warnings), trusted)
 
 
 def home(request: TenantRequest, registry: Registry, standing: Standing | None) -> tuple[Site | None, Cluster] | str:
@@ -92,6 +94,6 @@ def home(request: TenantRequest, registry: Registry, standing: Standing | None) 
 
 def observe(registry: Registry, uid: str, *, labs: Mapping[str, str], trust: Path | None) -> Standing:
     """Return the cluster's standing for reading: an unknown cluster is no obstacle, a broken trust is."""
-    registry.trust(trust)
-    known = registry.cluster_by_uid(uid) or (None, None)
-    return Standing(uid, labs.get(uid), *known)
+    trusted = registry.trust(trust)
+    site, cluster = registry.cluster_by_uid(uid) or (None, None)
+    return Standing(uid, labs.get(uid), site, cluster, trust=trusted)

@@ -32,14 +32,18 @@ from gcloud_pk.cluster.write import write, write_status
 from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError, UnavailableError
 from gcloud_pk.model import labels
 from gcloud_pk.model.resources import Suspended, TenantStatus
-from gcloud_pk.onboarding.closures import PHASES, SUSPENDING
+from gcloud_pk.onboarding.closures import PHASES, SUSPENDING, closed_since
+from gcloud_pk.onboarding.heads import name_head
 from gcloud_pk.onboarding.run import status_manifest
-from gcloud_pk.render.network import DENY_NAME, denial
+from gcloud_pk.render.access import ROLES
+from gcloud_pk.render.network import ALLOW_NAME, DENY_NAME, denial
 
 Live = dict[str, Any]
 
 _MERGE_PATCH = "application/merge-patch+json"
 _PARAMS = {"fieldManager": labels.FIELD_MANAGER, "fieldValidation": "Strict"}
+_OURS = {ROLE_BINDING.kind: {f"tenant-{role}" for role in ROLES}, NETWORK_POLICY.kind: {ALLOW_NAME}}
+"""What onboarding makes of what a suspension takes: kind → names."""
 _ROUNDS = 5
 """How often what came meanwhile is taken too, before somebody must look who makes it."""
 
@@ -63,12 +67,12 @@ class Place:
         said: Suspended | None = ((self.parameters or {}).get("spec") or {}).get("suspended")
         return said
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the shape of `namespaces[]` in `tenant suspend --format json`."""
+    def as_dict(self, how: Suspended) -> dict[str, Any]:
+        """Return the shape of `namespaces[]` in `tenant suspend --format json`: what is taken; pods stay."""
         return {
             "namespace": self.namespace,
             "roleBindings": [one["metadata"]["name"] for one in self.bindings],
-            "networkPolicies": [one["metadata"]["name"] for one in self.flows],
+            "networkPolicies": [one["metadata"]["name"] for one in self.flows] if how == "quarantined" else [],
             "pods": self.pods,
         }
 
@@ -155,29 +159,28 @@ def suspend(
     how: Suspended,
     *,
     save: Save,
+    written: Callable[[], bool],
     wait_for_lock: float = 30.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Suspended, Scene]:
     """Close a tenant; return how it is closed (it may be in quarantine already), and what is there then.
 
-    Raises PartialError where something was written and it is not brought to its end: run again, it goes on.
+    `written`: whether the registry has changed since. Raises PartialError where something was written and it is not
+    brought to its end: run again, it goes on. Where nothing was, the error says that the tenant is not closed.
     """
-    written = False
-
-    def saved(tightest: Suspended, objects: Sequence[Live]) -> tuple[str, str | None]:
-        nonlocal written
-        written = True
-        return save(tightest, objects)
-
     try:
         with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
-            return _suspend(api, tenant, how, lease, saved, say)
+            return _suspend(api, tenant, how, lease, save, say)
     except PartialError:
         raise
     except GcloudPkError as error:
-        if not (api.persisted or written):
-            raise
-        raise _half_way(error, "suspend", tenant) from error
+        if api.persisted:
+            raise _half_way(error, "suspend", f"until then tenant {tenant} may be open in part") from error
+        if written():
+            left = f"until then the registry says so, and tenant {tenant} is still open on this cluster"
+            raise _half_way(error, "suspend", left) from error
+        error.message = f"{error.message}; nothing was written, and tenant {tenant} is NOT {how} by this run"
+        raise
 
 
 def _suspend(
@@ -192,8 +195,9 @@ def _suspend(
         if scene.is_closed(how):
             _tell(api, scene, PHASES[how], since, head)
             return how, scene
-        if scene.status.get("phase") not in PHASES.values():
-            _tell(api, scene, SUSPENDING, since, head)
+        # The cluster names the line that names what is saved before anything goes: resume believes no other.
+        phase = str(scene.status.get("phase"))
+        _tell(api, scene, phase if phase in PHASES.values() else SUSPENDING, since, head)
         say(f"refusing what the identities of {tenant} ask for")
         for place in scene.places:
             _mark(api, place, how)
@@ -248,6 +252,26 @@ def _removal(live: Live) -> Change:
     return Change(Action.REMOVE, key_of(live), None, live)
 
 
+def renew(
+    api: Api, tenant: str, *, opened: Callable[[], None], record: Callable[[], str], wait_for_lock: float = 30.0
+) -> None:
+    """Have a tenant that is open here already said to be so anew, and its Tenant name the history's new head.
+
+    `opened` has the registry say `active`, once nobody else works on the tenant; `record` writes the history.
+    Raises RefusedError where the tenant was suspended meanwhile.
+    """
+    with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
+        scene = look(api, tenant)
+        if closed_since(scene.parent) is not None or any(place.suspended for place in scene.places):
+            raise RefusedError(
+                f"tenant {tenant} was suspended on this cluster meanwhile", resolution="see why; then run it again"
+            )
+        opened()
+        head = record()
+        lease.check()
+        name_head(api, scene.parent, head)
+
+
 def _tell(api: Api, scene: Scene, phase: str, since: str | None, head: str | None) -> None:
     """Say on the Tenant how it stands; nothing where there is no Tenant."""
     if scene.parent is None:
@@ -287,6 +311,7 @@ def resume(
     tenant: str,
     objects: Iterable[Live],
     *,
+    head: str | None,
     opened: Callable[[], None],
     record: Callable[[Restored], str | None],
     wait_for_lock: float = 30.0,
@@ -296,12 +321,18 @@ def resume(
 
     `opened` has the registry say `active`, once nobody else works on the tenant; `record` writes the history when all
     is back, and returns its head. What exists is left as it is; what lies in a namespace that is gone is named; what
-    the API server refuses is named, and the rest is given back. Raises PartialError as `suspend` does.
+    the API server refuses is named, and the rest is given back. Raises PartialError as `suspend` does, RefusedError
+    where the Tenant no longer names `head`: what was to be given back was chosen by that.
     """
     written = False
     try:
         with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
             scene = look(api, tenant)
+            if scene.status.get("historyHead") != head:
+                raise RefusedError(
+                    f"somebody else has acted on tenant {tenant} meanwhile; nothing was given back",
+                    resolution=f"see gcloud-pk registry history {tenant}; then run it again",
+                )
             opened()
             written = True
             for place in scene.places:
@@ -324,7 +355,7 @@ def resume(
     except GcloudPkError as error:
         if not (api.persisted or written):
             raise
-        raise _half_way(error, "resume", tenant) from error
+        raise _half_way(error, "resume", f"until then tenant {tenant} has back what was given back so far") from error
 
 
 def _restore(api: Api, saved: Live, there: Mapping[str, Place], restored: Restored) -> None:
@@ -336,6 +367,9 @@ def _restore(api: Api, saved: Live, there: Mapping[str, Place], restored: Restor
     live = {key_of(one) for one in (*place.bindings, *place.flows)}
     if key in live:
         restored.present.append(str(key))
+        return
+    if _is_strange(saved):
+        restored.refused.append((saved, f"{key} says that it is the platform's, and the platform makes none of it"))
         return
     try:
         created = _create(api, key, saved)
@@ -349,6 +383,12 @@ def _restore(api: Api, saved: Live, there: Mapping[str, Place], restored: Restor
         restored.refused.append((saved, error.message))
     else:
         (restored.created if created else restored.present).append(str(key))
+
+
+def _is_strange(saved: Live) -> bool:
+    """Whether an object bears the platform's label and is none that onboarding makes: its owner would be nobody."""
+    metadata = saved["metadata"]
+    return labels.MANAGED in (metadata.get("labels") or {}) and metadata["name"] not in _OURS[saved["kind"]]
 
 
 def _create(api: Api, key: ObjectKey, saved: Live) -> bool:
@@ -365,8 +405,9 @@ def _create(api: Api, key: ObjectKey, saved: Live) -> bool:
     return True
 
 
-def _half_way(error: GcloudPkError, verb: str, tenant: str) -> PartialError:
-    again = f"run tenant {verb} again: it goes on from here; until then tenant {tenant} stays closed"
+def _half_way(error: GcloudPkError, verb: str, left: str) -> PartialError:
+    """`left`: how the tenant stands until it is run again."""
+    again = f"run tenant {verb} again: it goes on from here; {left}"
     return PartialError(
         f"stopped half way: {error.message}",
         details=error.details,

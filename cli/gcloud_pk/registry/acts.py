@@ -13,13 +13,24 @@ from gcloud_pk.login import operator_name
 from gcloud_pk.model.request import TenantRequest
 from gcloud_pk.model.rules import organisation_problems, site_problems
 from gcloud_pk.model.site import Site
-from gcloud_pk.registry import approval, approvers, documents, files, revisions, signatures, templates, trust
+from gcloud_pk.registry import (
+    approval,
+    approvers,
+    documents,
+    files,
+    revisions,
+    signatures,
+    superseded,
+    templates,
+    trust,
+)
 from gcloud_pk.registry.approval import Approvals
-from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, Signer
+from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, STATE, Signer
 from gcloud_pk.registry.entries import Entry
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.governance import APPROVERS, ORGANISATIONS
 from gcloud_pk.registry.readings import Reading, load
+from gcloud_pk.text import in_line
 
 _ORGANISATIONS = """\
 # Who may ask for a tenant. One entry for each ministry, department, authority or company; an example:
@@ -141,23 +152,38 @@ def _approver_line(principal: str, key: Path) -> str:
     return f'{principal} namespaces="{",".join(APPROVER_NAMESPACES)}" {public}\n'
 
 
-def sign_registry(registry: Registry, key: Path) -> tuple[list[str], str]:
-    """Sign what decides for all; return the files covered and the key's fingerprint.
+@dataclass(frozen=True)
+class Signing:
+    """What was signed. `files`: those covered; `key`: its fingerprint."""
 
-    Raises InvalidInputError where any of them is not valid.
+    files: list[str]
+    key: str
+    serial: int
+
+
+def sign_registry(registry: Registry, key: Path, at_least: int = 1, trust_file: Path | None = None) -> Signing:
+    """Sign what decides for all, under the next serial, or `at_least` where that is higher.
+
+    Raises InvalidInputError where any of the files is not valid, RefusedError where the key is none of those that
+    `trust_file` names (its signature would take the place of one that holds), or where somebody else signed meanwhile.
     """
+    if trust_file is not None:
+        signatures.entitled(key, REGISTRY, registry.keepers(trust_file), registry.now)
     governance = registry.governance
     if governance.problems:
         raise InvalidInputError(f"the registry {registry.path} is not valid", details=governance.problems)
-    manifest = trust.manifest(governance.files)
+    version = trust.next_version(registry.manifest, registry.now, at_least)
+    manifest = trust.manifest(governance.files, version)
     public = signatures.public_key_of(key)
     signature = signatures.sign(manifest, key, REGISTRY)
     if signatures.envelope(signature).key != public.blob:
         raise RefusedError(f"{key} and its .pub are not of one pair", resolution="name the right key")
     with files.locked(registry.path):
+        if Registry(registry.path).manifest != registry.manifest:
+            raise RefusedError(f"somebody else signed {registry.path} meanwhile", resolution="look, then run it again")
         files.write(registry.path / trust.MANIFEST, manifest, root=registry.path)
         files.write(registry.path / trust.SIGNATURE, signature, root=registry.path)
-    return sorted(governance.files), public.fingerprint
+    return Signing(sorted(governance.files), public.fingerprint, version.serial)
 
 
 @dataclass(frozen=True)
@@ -172,7 +198,8 @@ class Submission:
 def submit(registry: Registry, file: Path, key: Path | None = None) -> Submission:
     """Copy a request's bytes into the registry, signed by the requester where a key is given.
 
-    A signature made by hand beside the file (`FILE.sig`) is taken along. Raises InvalidInputError for its content,
+    A signature made by hand beside the file (`FILE.sig`) is taken along; approvals of what was there before are
+    removed, where they are kept with it or it was never accepted. Raises InvalidInputError for its content,
     RefusedError for a revision that is not new, for a tenant that was offboarded, or for a history that was changed.
     """
     data = files.read(file)
@@ -190,6 +217,7 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
         registry.check_chain(entry)
         _check_revision(registry, entry, request, digest)
     signature, signer = _requester_signature(registry, data, file, key)
+    old = superseded.left_behind(registry, entry, data) if entry else {}
     changed = entry is None or entry.data != data
     own = folder / "request.yaml.sig"
     with files.locked(registry.path):
@@ -206,6 +234,9 @@ def submit(registry: Registry, file: Path, key: Path | None = None) -> Submissio
             # A signature over other bytes must not stand beside the new ones, in whatever order this is stopped.
             files.remove(own, root=registry.path)
             files.write(folder / "request.yaml", data, root=registry.path)
+        if entry and old:
+            # After the new bytes are there: before, whoever is stopped in between would leave a request without them.
+            superseded.remove(registry.path, entry, old)
         if signature is not None:
             files.write(own, signature, root=registry.path)
     changed = changed or signature is not None
@@ -228,7 +259,7 @@ def _check_revision(registry: Registry, entry: Entry, request: TenantRequest, di
     if registry.standing(entry).state == "offboarded":
         raise RefusedError(
             f"tenant {entry.name} was offboarded, and its name stays reserved",
-            resolution="ask for a tenant of another name; the groups and domains it had are free",
+            resolution=f"ask for a tenant of another name; {registry.remainder(entry.name)}",
         )
     known = {accepted.revision: accepted.digest for accepted in entry.history}
     if entry.reading and entry.reading.repaired and entry.digest:
@@ -333,6 +364,14 @@ def approved(registry: Registry, name: str, principal: str) -> Approvals:
     return approvals
 
 
+def _rejection(entry: Entry) -> tuple[str, str] | None:
+    """Return by whom and why the present request was rejected."""
+    record, line = entry.state[0], entry.chain.rejected(entry.digest)
+    if record and record.state == "rejected":
+        return record.by, record.reason
+    return (line.actor, str(line.detail.get("reason", ""))) if line else None
+
+
 def reject(registry: Registry, name: str, by: str, reason: str, key: Path | None) -> str:
     """Reject the present request of a tenant; return who did. What was accepted before stands as it did.
 
@@ -350,8 +389,21 @@ def reject(registry: Registry, name: str, by: str, reason: str, key: Path | None
     state = registry.standing(entry).state
     if state in {"suspended", "offboarded"}:
         raise RefusedError(f"tenant {name} is {state}; a rejection would undo that", resolution="leave it as it is")
-    registry.set_state(name, "rejected", by, reason, key)
-    record = Registry.open(registry.path).entry(name).state[0]
-    who = record.by if record else by
+    who = signatures.entitled(key, STATE, registry.approvers, registry.now).principal if key else by
+    if state == "rejected" and (already := _rejection(entry)):
+        if already != (who, reason):
+            raise RefusedError(
+                f"the request of tenant {name} is rejected already by {in_line(already[0])}: {in_line(already[1])}",
+                resolution="the requester submits a corrected one of a higher revision",
+            )
+        if entry.state[0] and entry.chain.rejected(entry.digest):
+            return who
+    # Whoever was stopped before it was recorded comes here again.
+    stated = entry.state[0]
+    # The signed `active` of a resumption stays: without it, the tenant would count as suspended again.
+    if not (entry.chain.closings and stated and stated.state == "active"):
+        registry.set_state(name, "rejected", by, reason, key)
+        record = Registry.open(registry.path).entry(name).state[0]
+        who = record.by if record else by
     registry.record(name, "reject", who, digest=entry.digest, detail={"reason": reason}, once=True)
     return who

@@ -97,17 +97,18 @@ class Entry:
         return Chain(file) if self.history_file is None else read_history(self.history_file, file, self.name, self.now)
 
     @property
-    def notes(self) -> tuple[Problem, ...]:
-        """What somebody should know of, and need not mend: a registry made by hand may be like that."""
+    def lost_history(self) -> Problem | None:
+        """That requests were accepted and history.jsonl is not there: somebody took it away, or it never was."""
         if self.history_file is not None or not (self.history or self.broken):
-            return self.chain.notes
-        words = (
-            f"is not there, and accepted requests are kept (history/{self._digests}): "
-            "if there was one, restore it from version control"
+            return None
+        return problem(
+            "is not there, and accepted requests are kept beside it: whoever removed it removed what it closed too",
+            file=self.chain.file,
+            expected="the file, from version control; none where the registry is older than histories",
         )
-        return (problem(words, file=self.chain.file),)
 
     @property
-    def _digests(self) -> str:
-        last = self.last_accepted
-        return f"{last.digest[:12]}…" if last else "…"
+    def notes(self) -> tuple[Problem, ...]:
+        """What somebody should know of, and need not mend."""
+        lost = self.lost_history
+        return (lost,) if lost else self.chain.notes

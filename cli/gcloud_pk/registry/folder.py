@@ -55,6 +55,7 @@ from gcloud_pk.registry.signatures import Claim, SignatureError
 from gcloud_pk.registry.standing import Standing
 from gcloud_pk.registry.trust import TrustState
 from gcloud_pk.registry.waivers import Circumstances, Waivers
+from gcloud_pk.text import in_line
 
 Status = Literal["pending", "approved", "rejected", "suspended", "offboarded", "invalid"]
 
@@ -140,14 +141,15 @@ class Registry:
         """
         if trust_file is None:
             return TrustState(False, reason="no file of trusted signers is given (--trust)")
-        signers = self._trusted_signers(trust_file)
+        signers = self.keepers(trust_file)
         absent = [name for name in (trust.MANIFEST, trust.SIGNATURE) if not os.path.lexists(self.path / name)]
         if absent:
             self._distrusted([problem("is missing", file=self._label(name)) for name in absent])
         signed = self.manifest or b""
         signer, wrong = trust.judge(self.governance.files, signed, self._read(trust.SIGNATURE), signers, self.now)
         if wrong or signer is None:
-            self._distrusted([replace(p, file=self._label(p.file or "")) for p in wrong])
+            both = governance.conflict(signed, self._label(trust.MANIFEST))
+            self._distrusted(both or [replace(p, file=self._label(p.file or "")) for p in wrong])
         return TrustState(
             True,
             signer.principal,
@@ -161,7 +163,12 @@ class Registry:
         """The bytes of registry.sha256, as they lie there; None where there is none. Raises as reading does."""
         return self._read(trust.MANIFEST) if os.path.lexists(self.path / trust.MANIFEST) else None
 
-    def _trusted_signers(self, trust_file: Path) -> Signers:
+    def keepers(self, trust_file: Path) -> Signers:
+        """Return those whose signature on the registry counts.
+
+        Raises RefusedError where the file lies inside the registry or is not valid, UnavailableError where it is not
+        there.
+        """
         if files.leads_through(trust_file, self.path):
             raise RefusedError(
                 f"the trust file {trust_file} lies inside the registry, or is reached through it",
@@ -291,16 +298,20 @@ class Registry:
     def surroundings(self) -> rules.Surroundings:
         """What each request is judged against: all others, valid or not.
 
-        An offboarded tenant keeps nothing but its name: what the name stands for in logs and evidence must not change.
+        A tenant whose offboarding an approver signed keeps nothing but its name: what the name stands for in logs and
+        evidence must not change. Unsigned, that closes it and frees nothing; a rejection frees nothing accepted.
         """
         others: dict[str, TenantRequest] = {}
         accepted: dict[str, TenantRequest] = {}
         for name, entry in self.tenants.items():
-            said = entry.state[0]
-            if said is not None and said.state == "offboarded" and said.tenant in {None, name}:
+            if name in self._departed:
                 continue
-            rejected = said is not None and said.state == "rejected" and said.digest == entry.digest
-            if entry.reading and entry.reading.repaired and not rejected:
+            given_up = (
+                entry.digest is not None
+                and entry.kept(entry.digest) is None
+                and standing.is_given_up(entry.state[0], entry.chain, entry.digest, there=entry.state_file is not None)
+            )
+            if entry.reading and entry.reading.repaired and not given_up:
                 others[name] = entry.reading.repaired
             last = entry.last_accepted
             if last and last.digest != entry.digest:
@@ -308,6 +319,30 @@ class Registry:
         found = self.governance
         return rules.Surroundings(
             found.organisations, found.settings, found.sites, others, accepted, tuple(self.tenants)
+        )
+
+    @cached_property
+    def _departed(self) -> frozenset[str]:
+        """The names of tenants whose offboarding an approver signed."""
+        said = [
+            entry
+            for entry in self.tenants.values()
+            if entry.state_signature and (record := entry.state[0]) and record.state == "offboarded"
+            if record.tenant == entry.name
+        ]
+        if not said or self.governance.problems:
+            return frozenset()
+        self._verify([claim for entry in said for claim in self._state_claims(entry)])
+        stands = {entry.name: self.standing(entry) for entry in said}
+        return frozenset(name for name, one in stands.items() if one.state == "offboarded" and one.signer)
+
+    def remainder(self, name: str) -> str:
+        """Return what became of an offboarded tenant's groups and domains."""
+        if name in self._departed:
+            return "its groups and domains are free"
+        return (
+            "its groups and domains stay held until an approver signs the offboarding: gcloud-pk tenant offboard "
+            f"{name} --confirm {name} --reason TEXT --key KEY"
         )
 
     def request_problems(self, reading: Reading[TenantRequest]) -> list[Problem]:
@@ -511,6 +546,23 @@ class Registry:
         grants = self.waivers.grants(request.metadata.name)
         return Tenant(request, digest, organisation, self.settings, site, UNREGISTERED, approvals.have, grants)
 
+    def check_still_open(self, tenant: Tenant) -> None:
+        """Read one tenant's folder anew; raise RefusedError where it closes the tenant by now, or dropped its request.
+
+        What decides for all counts as it was read, and as its keepers signed it. Of the other tenants nothing is read.
+        """
+        name, fresh = tenant.name, replace(self, now=dt.datetime.now(dt.UTC))
+        fresh.governance = self.governance
+        entry = replace(self._entry(name), now=fresh.now)
+        fresh.check_open(entry, tenant.digest)
+        fresh.check_chain(entry)
+        if tenant.digest != entry.digest and entry.kept(tenant.digest) is None:
+            raise RefusedError(
+                f"the request of tenant {name} is another by now (SHA-256 {entry.digest or 'unreadable'})",
+                details=[problem("changed since the run began", file=entry.file, expected=f"SHA-256 {tenant.digest}")],
+                resolution="run it again: it plans what the registry says now",
+            )
+
     def check_open(self, entry: Entry, digest: str | None = None) -> None:
         """Raise RefusedError where the tenant's state closes it; `digest` as for `standing`."""
         stands = self.standing(entry, digest)
@@ -520,15 +572,17 @@ class Registry:
             raise RefusedError(
                 f"tenant {entry.name}: state.yaml does not hold, so the tenant counts as closed",
                 details=stands.problems,
-                resolution="an approver sets the state anew and signs it",
+                resolution="an approver signs anew that it is active: gcloud-pk tenant resume "
+                f"{entry.name} --reason TEXT --key KEY; or close it: gcloud-pk tenant suspend {entry.name} "
+                "--reason TEXT",
             )
         record = stands.record
-        why = f" by {record.by}: {record.reason}" if record else ""
+        why = f" by {in_line(record.by)}: {in_line(record.reason)}" if record else ""
         what = "the request of tenant" if stands.state == "rejected" else "tenant"
         todo = {
             "rejected": "correct the request, raise metadata.revision, and submit it again",
             "suspended": f"an approver resumes it: gcloud-pk tenant resume {entry.name} --reason TEXT --key KEY",
-            "offboarded": "its name stays reserved; ask for a tenant of another name (its groups and domains are free)",
+            "offboarded": f"its name stays reserved; ask for a tenant of another name ({self.remainder(entry.name)})",
         }
         raise RefusedError(
             f"{what} {entry.name} is {stands.state}{why}", details=stands.problems, resolution=todo[stands.state]
@@ -611,13 +665,23 @@ class Registry:
     @property
     def notes(self) -> tuple[Problem, ...]:
         """What somebody should know of, and need not mend."""
-        return tuple(note for entry in self.tenants.values() for note in entry.notes)
+        return tuple(note for entry in self.tenants.values() for note in (*entry.notes, *self._contradiction(entry)))
+
+    def _contradiction(self, entry: Entry) -> Iterator[Problem]:
+        """Yield that a request was accepted and rejected: neither alone allows the other, two clones at once do."""
+        kept = entry.kept(entry.digest)
+        if kept and self.standing(entry).state == "rejected":
+            yield problem(
+                "accepted and rejected at the same time: the rejection holds; "
+                f"to go on, submit revision {kept.revision + 1}",
+                file=entry.file,
+            )
 
     def past(self, entry: Entry) -> review.Review:
         """Judge a tenant's past: its history, the requests that were accepted, and their signatures."""
         kept = review.kept_signatures(entry, self.approvers, self.now)
         verdicts = self._verify([one.claim for one in kept])
-        return review.review(entry, kept, verdicts, self.approvers, self.now)
+        return review.review(entry, kept, verdicts, self.approvers)
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -733,10 +797,12 @@ class Registry:
                 raise RefusedError(f"tenant {name}: this signature would not count: {foreign}")
         elif state == "active":
             raise RefusedError(f"tenant {name}: only an approver's signature makes it active", resolution="give a key")
-        digest = entry.digest or (entry.last_accepted.digest if entry.last_accepted else None)
+        digest, last = entry.digest, entry.last_accepted
+        if last and (digest is None or (state == "active" and entry.kept(digest) is None)):
+            # A signed `active` must outlive the request that waits now.
+            digest = last.digest
         now = dt.datetime.now(dt.UTC)
-        # Clocks differ: what is set after an act of the history must not look older than it.
-        data = standing.write(state, by, reason, name, digest, max(now, entry.chain.time or now))
+        data = standing.write(state, by, reason, name, digest, entry.chain.moment(now))
         record, problems = standing.read(data, str(entry.folder / "state.yaml"))
         if record is None:
             # There is no file yet that a line could be named of.

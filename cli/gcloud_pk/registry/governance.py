@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,19 @@ class Governance:
     sites: Mapping[str, Site]
     files: Mapping[str, bytes]
     problems: tuple[Problem, ...]
+
+
+_CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
+
+
+def conflict(data: bytes, file: str) -> list[Problem]:
+    """Return that a file, which cannot be read, holds both sides of a conflict in git; nothing where it does not."""
+    found = _CONFLICT.search(data)
+    if found is None:
+        return []
+    line = data.count(b"\n", 0, found.start()) + 1
+    expected = "both sides brought together, then gcloud-pk registry sign"
+    return [problem("holds a git conflict", file=file, line=line, expected=expected)]
 
 
 class _Reader:
@@ -62,7 +76,7 @@ class _Reader:
         try:
             return load(documents.parse(data, self.label(*parts)), model)
         except InvalidInputError as error:
-            self.problems.extend(error.details)
+            self.problems.extend(conflict(data, self.label(*parts)) or error.details)
             return None
 
     def settings(self) -> Reading[Settings] | None:
@@ -88,8 +102,9 @@ class _Reader:
         return {o.code: o for o in (listed.repaired.root if listed.repaired else ())}
 
     def approvers(self) -> Signers:
-        signers = approvers.parse(self.bytes(APPROVERS) or b"", self.label(APPROVERS))
-        self.problems.extend(signers.problems)
+        data = self.bytes(APPROVERS) or b""
+        signers = approvers.parse(data, self.label(APPROVERS))
+        self.problems.extend((signers.problems and conflict(data, signers.file)) or signers.problems)
         return signers
 
     def sites(self) -> dict[str, Site]:

@@ -99,6 +99,13 @@ class Chain:
         """The latest time that a line gives."""
         return max((line.time for line in self.lines), default=None)
 
+    def moment(self, now: dt.datetime) -> dt.datetime:
+        """Return when a state that is set now is set: clocks differ, and it must not look older than what was done.
+
+        A line of a time to come counts for nothing here: a suspension of its time could not be lifted until then.
+        """
+        return max([now, *(line.time for line in self.lines if line.time <= now + CLOCKS)])
+
     @property
     def notes(self) -> tuple[Problem, ...]:
         """What somebody should know of, and need not mend."""
@@ -114,10 +121,20 @@ class Chain:
         )
 
     @cached_property
-    def closed(self) -> tuple[Line, ...]:
-        """Suspensions and offboardings of the whole tenant that no resumption follows, in the file's order.
+    def closings(self) -> tuple[Line, ...]:
+        """Every suspension and offboarding of the whole tenant, whatever follows it, in the file's order.
 
-        A resumption opens what it follows and nothing else: of two that acted at once, the closing one holds.
+        Nobody signs a resumption's line: these close until an approver's signature opens (`standing.bound`).
+        """
+        return tuple(
+            line for line in self.lines if line.act in {"suspend", "offboard"} and "environment" not in line.detail
+        )
+
+    @cached_property
+    def closed(self) -> tuple[Line, ...]:
+        """Of the closings, those that no resumption follows: what is to be given back. An offboarding is for good.
+
+        A resumption ends what it follows and nothing else: of two that acted at once, the closing one holds.
         """
         parents = {line.hash: line.parents for line in self.lines}
         ahead = [line.hash for line in self.lines if line.act == "resume"]
@@ -127,11 +144,19 @@ class Chain:
                 if parent not in opened:
                     opened.add(parent)
                     ahead.append(parent)
-        return tuple(
-            line
-            for line in self.lines
-            if line.act in {"suspend", "offboard"} and "environment" not in line.detail and line.hash not in opened
-        )
+        return tuple(line for line in self.closings if line.act == "offboard" or line.hash not in opened)
+
+    def until(self, head: str) -> Chain:
+        """Return the line of a hash with all that it follows, near or far; nothing where it is not there."""
+        parents = {line.hash: line.parents for line in self.lines}
+        known, ahead = {head}, [head]
+        while ahead:
+            for parent in parents.get(ahead.pop(), ()):
+                if parent not in known:
+                    known.add(parent)
+                    ahead.append(parent)
+        hashes = {digest: number for digest, number in self.hashes.items() if digest in known}
+        return Chain(self.file, tuple(line for line in self.lines if line.hash in known), (), (head,), hashes)
 
     def rejected(self, digest: str | None) -> Line | None:
         """Return the last rejection of the request of a digest."""
@@ -215,6 +240,12 @@ def read(data: bytes, file: str, tenant: str, now: dt.datetime) -> Chain:
     if not data:
         return Chain(file, problems=(problem("is empty", file=file, expected="a line for each act"),))
     problems: list[Problem] = []
+    ended = data.count(b"\r\n")
+    if ended:
+        which = "every line ends" if ended == data.count(b"\n") else f"{ended} lines end"
+        problems.append(problem(f"{which} in CR LF", file=file, line=1, expected="LF (.gitattributes: * -text)"))
+        # Read as they were written, they show whether anything else was changed, and what they closed stays closed.
+        data = data.replace(b"\r\n", b"\n")
     parts = data.split(b"\n")
     if parts[-1]:
         problems.append(problem("ends in the middle of a line", file=file, line=len(parts), expected="a newline"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gcloud_pk.errors import InvalidInputError, RefusedError, problem
-from gcloud_pk.registry import approvers, files, governance, signatures, trust
+from gcloud_pk.registry import files, governance, signatures, trust
 from gcloud_pk.registry.approvers import REGISTRY, Signer, Signers
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.governance import Governance
@@ -26,10 +26,11 @@ class Edit:
 
     changed: bool
     key: str | None = None
+    serial: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the JSON of a command says of it."""
-        return {"changed": self.changed, "signed": self.key is not None, "key": self.key}
+        return {"changed": self.changed, "signed": self.key is not None, "key": self.key, "serial": self.serial}
 
     @property
     def words(self) -> str:
@@ -38,7 +39,7 @@ class Edit:
             return "nothing was changed"
         if self.key is None:
             return "next: the registry must be signed anew: gcloud-pk registry sign --key KEY"
-        return f"signed the registry with {self.key}"
+        return f"signed the registry with {self.key}: serial {self.serial}"
 
 
 def edit(
@@ -72,17 +73,19 @@ def edit(
     keepers = _keepers(registry, key, trust_file) if key else None
     if not changed:
         return Edit(False)
-    manifest = trust.manifest(after.files)
+    version = trust.next_version(registry.manifest, registry.now)
+    manifest = trust.manifest(after.files, version)
     signed = signatures.sign_as(manifest, key, REGISTRY, keepers, registry.now) if key and keepers else None
     with files.locked(registry.path):
-        if dict(governance.read(registry.path).files) != dict(before.files):
+        here = Registry(registry.path)
+        if dict(here.governance.files) != dict(before.files) or (signed and here.manifest != registry.manifest):
             raise _meanwhile(registry)
         # Whoever is killed in between leaves a registry that its keepers did not sign: nobody acts on it.
         files.write(registry.path / name, data, root=registry.path)
         if signed:
             files.write(registry.path / MANIFEST, manifest, root=registry.path)
             files.write(registry.path / SIGNATURE, signed[0], root=registry.path)
-    return Edit(True, signed[1].key.fingerprint if signed else None)
+    return Edit(True, signed[1].key.fingerprint, version.serial) if signed else Edit(True)
 
 
 def _meanwhile(registry: Registry) -> RefusedError:
@@ -97,7 +100,7 @@ def _keepers(registry: Registry, key: Path, trust_file: Path | None) -> Signers:
     """
     if trust_file is not None:
         registry.trust(trust_file)
-        keepers = approvers.parse(files.read(trust_file), str(trust_file))
+        keepers = registry.keepers(trust_file)
         signatures.entitled(key, REGISTRY, keepers, registry.now)
         return keepers
     alone = Signers(str(key), (Signer("keeper", signatures.public_key_of(key), frozenset({REGISTRY})),))

@@ -14,7 +14,7 @@ from hashlib import sha256
 from gcloud_pk.errors import Problem, problem
 from gcloud_pk.registry.approvers import APPROVAL, REQUEST, Signer, Signers
 from gcloud_pk.registry.entries import Accepted, Entry
-from gcloud_pk.registry.history import Chain
+from gcloud_pk.registry.history import Act, Chain, Line
 from gcloud_pk.registry.signatures import Claim, Fault, SignatureError
 
 _UNKNOWN = {Fault.UNKNOWN_KEY, Fault.NOT_ENTITLED}
@@ -45,8 +45,20 @@ class Review:
     notes: tuple[Problem, ...]
 
 
-def moment(chain: Chain, digest: str) -> dt.datetime | None:
-    """Return when a request was approved last, else when it was first onboarded, as the history has it (UTC)."""
+def moment(chain: Chain, digest: str, act: Act, signature: bytes) -> dt.datetime | None:
+    """Return when a signature on a request was made, as the history has it (UTC).
+
+    The line of its `act` (approve, submit) that names the signature counts: others may have approved the same request
+    since its key was revoked. Else, when the request was approved last; else, when it was first onboarded.
+    """
+    named = sha256(signature).hexdigest()
+    made = [
+        line.time
+        for line in chain.lines
+        if line.act == act and line.digest == digest and line.detail.get("signature") == named
+    ]
+    if made:
+        return min(made)
     approved = [line.time for line in chain.lines if line.act == "approve" and line.digest == digest]
     onboarded = [line.time for line in chain.lines if line.act == "onboard" and line.digest == digest]
     return max(approved) if approved else min(onboarded, default=None)
@@ -65,22 +77,27 @@ def kept_signatures(entry: Entry, signers: Signers, now: dt.datetime) -> list[Ke
     """Return the signatures beside an entry's kept requests, with what there is to verify."""
     found: list[Kept] = []
     for accepted in entry.history:
-        at = moment(entry.chain, accepted.digest) or now
-        then, signed = signers_then(signers, at), accepted.signed
+        signed = accepted.signed
         found += [
-            Kept(accepted, name, Claim(signed.data, signed.approvals[name], APPROVAL, then, at))
-            for name in sorted(signed.approvals)
+            _kept(entry, accepted, name, signed.approvals[name], signers, now) for name in sorted(signed.approvals)
         ]
         if signed.request is not None:
-            found.append(Kept(accepted, None, Claim(signed.data, signed.request, REQUEST, then, at)))
+            found.append(_kept(entry, accepted, None, signed.request, signers, now))
     return found
 
 
-def review(
-    entry: Entry, kept: Sequence[Kept], verdicts: Sequence[Signer | SignatureError], signers: Signers, now: dt.datetime
-) -> Review:
+def _kept(
+    entry: Entry, accepted: Accepted, name: str | None, signature: bytes, signers: Signers, now: dt.datetime
+) -> Kept:
+    act: Act = "approve" if name else "submit"
+    at = moment(entry.chain, accepted.digest, act, signature) or now
+    namespace = APPROVAL if name else REQUEST
+    return Kept(accepted, name, Claim(accepted.signed.data, signature, namespace, signers_then(signers, at), at))
+
+
+def review(entry: Entry, kept: Sequence[Kept], verdicts: Sequence[Signer | SignatureError], signers: Signers) -> Review:
     """Judge a tenant's past. `verdicts`: of the claims of `kept`, in their order."""
-    failed, unchecked, notes = list(_replaced(entry)), list[Problem](), list(entry.notes)
+    failed, unchecked, notes = list(_replaced(entry)), list[Problem](), list(entry.chain.notes)
     for one, verdict in zip(kept, verdicts, strict=True):
         if not isinstance(verdict, SignatureError):
             if one.name not in {None, verdict.principal}:
@@ -109,13 +126,17 @@ def damaged(kept: Sequence[Kept], verdicts: Mapping[Claim, Signer | SignatureErr
             yield problem(verdict.message, file=one.file)
 
 
+def accepts(line: Line) -> bool:
+    """Whether a line says that its request was accepted."""
+    have, need = line.detail.get("have"), line.detail.get("need")
+    return line.act == "onboard" or (isinstance(have, int) and isinstance(need, int) and have >= need)
+
+
 def _lost(entry: Entry) -> Iterator[Problem]:
     """Yield the lines that say a request was accepted which is not kept; each request once."""
     missing = {accepted.digest for accepted in entry.history}
     for line in entry.chain.lines:
-        have, need = line.detail.get("have"), line.detail.get("need")
-        enough = isinstance(have, int) and isinstance(need, int) and have >= need
-        if line.digest is None or line.digest in missing or not (line.act == "onboard" or enough):
+        if line.digest is None or line.digest in missing or not accepts(line):
             continue
         missing.add(line.digest)
         yield problem(

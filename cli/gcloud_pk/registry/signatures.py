@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from gcloud_pk.errors import RefusedError, UnavailableError
-from gcloud_pk.registry.approvers import PublicKey, Signer, Signers, read_public_key, string
+from gcloud_pk.registry.approvers import REGISTRY, PublicKey, Signer, Signers, read_public_key, string
 
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 _TIMEOUT = 30.0
@@ -105,6 +105,14 @@ def verify(data: bytes, signature: bytes, namespace: str, signers: Signers, at: 
             Fault.OTHER_BYTES, f"by {signer.principal} is over other bytes than these: superseded, or damaged"
         )
     return signer
+
+
+def holds_over(data: bytes, signature: bytes, namespace: str) -> bool:
+    """Whether a signature was made over these bytes by the key that it holds, whoever's that is or was."""
+    with tempfile.TemporaryDirectory(prefix="gcloud-pk-") as folder:
+        signed = Path(folder, "signature")
+        signed.write_bytes(signature)
+        return _run(["-Y", "check-novalidate", "-n", namespace, "-s", str(signed)], data).returncode == 0
 
 
 def verify_all(claims: Sequence[Claim]) -> list[Signer | SignatureError]:
@@ -220,18 +228,26 @@ def entitled(key: Path, namespace: str, signers: Signers, at: dt.datetime) -> Si
     """Return the signer that a key is, before anything is signed. Raises RefusedError."""
     public = public_key_of(key)
     signer = signers.by_key.get(public.blob)
-    names = ", ".join(s.principal for s in signers.may(namespace)) or "nobody yet"
+    hint = _who_may(namespace, signers, at)
     if revoked := signers.revocations.get(public.blob):
-        raise RefusedError(str(revoked), resolution=f"use the key of one of: {names}")
+        raise RefusedError(str(revoked), resolution=hint)
     if signer is None:
         raise RefusedError(
             f"the key {public.fingerprint} ({key}) is not in {signers.file}",
-            resolution=f"use the key of one of: {names}",
+            resolution=hint,
         )
     if namespace not in signer.namespaces:
-        raise RefusedError(
-            f"{signer.principal} may not sign in namespace {namespace!r}", resolution=f"use the key of one of: {names}"
-        )
+        raise RefusedError(f"{signer.principal} may not sign in namespace {namespace!r}", resolution=hint)
     if reason := signer.invalid_at(at):
-        raise RefusedError(reason, resolution=f"use the key of one of: {names}")
+        raise RefusedError(reason, resolution=hint)
     return signer
+
+
+def _who_may(namespace: str, signers: Signers, at: dt.datetime) -> str:
+    """Say whose key counts at a moment, or how somebody gets one that does."""
+    names = [signer.principal for signer in signers.may(namespace) if not signer.invalid_at(at)]
+    if names:
+        return f"use the key of one of: {', '.join(names)}"
+    if namespace == REGISTRY:
+        return f"nobody may sign there now; {signers.file} names the keepers"
+    return f"nobody may sign there now: gcloud-pk approver add PRINCIPAL PUBKEYFILE --namespaces {namespace}"

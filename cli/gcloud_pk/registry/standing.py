@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from gcloud_pk.errors import GcloudPkError, Problem, problem
 from gcloud_pk.model.state import State, StateName
 from gcloud_pk.registry import documents
-from gcloud_pk.registry.history import CLOCKS, Chain
+from gcloud_pk.registry.history import CLOCKS, Chain, Line
 from gcloud_pk.registry.readings import load
 
 CLOSING: tuple[StateName, ...] = ("suspended", "offboarded", "rejected")
@@ -84,22 +84,20 @@ def bound(stands: Standing, chain: Chain, digest: str | None, file: str, *, ther
     """Return the standing that the history leaves of what state.yaml says.
 
     What the history closed stays closed, though state.yaml is gone or says less, until an `active` that an approver
-    signed no earlier. `digest`: of the request that is asked about, a rejection speaks of one alone; `there`: whether
+    signed no earlier than the latest suspension; it must stay there. A line that says `resume` opens nothing, for
+    nobody signs it. `digest`: of the request that is asked about, a rejection speaks of one alone; `there`: whether
     there is a state.yaml.
     """
-    rejected = chain.rejected(digest) if digest else None
-    lines = chain.closed or ((rejected,) if rejected else ())
-    if stands.state is None or not lines:
-        return stands
-    last = next((line for line in reversed(lines) if line.act == "offboard"), lines[-1])
-    names: dict[str, StateName] = {"offboard": "offboarded", "suspend": "suspended", "reject": "rejected"}
-    closed = names[last.act]
-    if _STRENGTH.index(stands.state) >= _STRENGTH.index(closed):
+    if stands.state is None:
         return stands
     record = stands.record
     opened = record.time if record and record.state == "active" and record.time.tzinfo else None
-    # An offboarding is for good: in logs and evidence a name means one tenant.
-    if opened and last.act != "offboard" and opened >= max(line.time for line in lines):
+    last = _holding(chain, digest, opened)
+    if last is None:
+        return stands
+    names: dict[str, StateName] = {"offboard": "offboarded", "suspend": "suspended", "reject": "rejected"}
+    closed = names[last.act]
+    if _STRENGTH.index(stands.state) >= _STRENGTH.index(closed):
         return stands
     says = "is gone"
     if there and record:
@@ -112,6 +110,29 @@ def bound(stands: Standing, chain: Chain, digest: str | None, file: str, *, ther
         expected=f"{file} that says so, or an 'active' that an approver signed since",
     )
     return replace(stands, state=closed, record=None, signer=None, problems=(*stands.problems, wrong))
+
+
+def _holding(chain: Chain, digest: str | None, opened: dt.datetime | None) -> Line | None:
+    """Return the line that keeps a tenant closed against an `active` of a moment; None where none does."""
+    # An offboarding is for good: in logs and evidence a name means one tenant.
+    if gone := [line for line in chain.closings if line.act == "offboard"]:
+        return gone[-1]
+    last = max(chain.closings, key=lambda line: (line.time, line.number), default=None)
+    if last is not None and (opened is None or opened < last.time):
+        return last
+    rejected = chain.rejected(digest) if digest else None
+    # Of the same second, the rejection holds: it leaves the `active` of a resumption where it is.
+    return rejected if rejected is not None and (opened is None or opened <= rejected.time) else None
+
+
+def is_given_up(record: State | None, chain: Chain, digest: str, *, there: bool) -> bool:
+    """Whether a request stands as rejected, by the folder's word alone; arguments as for `bound`."""
+    if record is None:
+        return not there and chain.rejected(digest) is not None
+    if record.state == "rejected":
+        return record.digest == digest
+    line = chain.rejected(digest) if record.state == "active" and record.time.tzinfo else None
+    return line is not None and record.time <= line.time
 
 
 def write(state: StateName, by: str, reason: str, tenant: str, digest: str | None, time: dt.datetime) -> bytes:

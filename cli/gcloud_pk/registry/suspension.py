@@ -6,6 +6,7 @@ changed one is known; a suspension that goes on after an interruption adds to it
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, problem
 from gcloud_pk.model.resources import Suspended
 from gcloud_pk.registry import files
-from gcloud_pk.registry.history import Act, Chain
+from gcloud_pk.registry.history import CLOCKS, Act, Chain, Line
 from gcloud_pk.render.metadata import canonical
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ LIMIT = 16 * 1024 * 1024
 
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")
 _KEYS = {"tenant", "cluster", "how", "objects"}
+STATES: frozenset[Act] = frozenset({"suspend", "resume", "offboard"})
+"""Acts that set a tenant's state; a rejection speaks of one request."""
 
 Identity = tuple[str, str, str]
 
@@ -120,6 +123,10 @@ def _digests(chain: Chain, act: Act, among: Collection[str] | None = None) -> li
     ]
 
 
+def _naming(chain: Chain, digest: str) -> Line | None:
+    return next((line for line in chain.lines if line.detail.get("saved") == digest), None)
+
+
 def found(registry: Registry, entry: Entry) -> bytes | None:
     """Return the bytes that are saved of a tenant, whether they are to be believed or not; None where nothing is."""
     path = entry.folder / FOLDER / FILE
@@ -140,11 +147,16 @@ def continued(registry: Registry, entry: Entry) -> tuple[Saved | None, bytes | N
     return None, None if digest in _digests(entry.chain, "suspend") else data
 
 
-def intact(registry: Registry, entry: Entry) -> Saved:
-    """Return what is to be given back. Raises RefusedError where it is not what the history names."""
+def intact(registry: Registry, entry: Entry, head: str | None = None) -> Saved:
+    """Return what is to be given back. Raises RefusedError where it is not what the history names.
+
+    `head`: the line that the cluster names, if it names one. What was appended after it counts for nothing here: a
+    suspension has the cluster name its line, and whoever merely edits the folder cannot.
+    """
     file = str(entry.folder / FOLDER / FILE)
+    chain = entry.chain if head is None else entry.chain.until(head)
     # A resumption that was cut short after its line names what it was giving back.
-    digests = named(entry.chain) or _digests(entry.chain, "resume")
+    digests = named(chain) or _digests(chain, "resume")
     data = found(registry, entry)
     if not digests:
         raise RefusedError(
@@ -155,6 +167,9 @@ def intact(registry: Registry, entry: Entry) -> Saved:
         )
     if data is None or sha256(data).hexdigest() != digests[-1]:
         wrong = "is missing" if data is None else f"was changed: its SHA-256 is {sha256(data).hexdigest()}"
+        later = None if data is None else _naming(entry.chain, sha256(data).hexdigest())
+        if later is not None and later.hash not in chain.hashes:
+            wrong += f", which line {later.number} by {later.actor} names, and this cluster does not know that line"
         raise RefusedError(
             f"what the suspension of tenant {entry.name} saved is not what the history names",
             details=[problem(wrong, file=file, expected=f"SHA-256 {digests[-1]}")],
@@ -177,6 +192,34 @@ def problems(registry: Registry, entry: Entry) -> list[Problem]:
         return []
     wrong = "is missing" if data is None else "was changed since the suspension saved it"
     return [problem(wrong, file=entry.folder / FOLDER / FILE, expected=f"SHA-256 {digests[-1]}")]
+
+
+def is_resumed(chain: Chain) -> bool:
+    """Whether the history says that a resumption followed the last suspension, and nothing closed is left.
+
+    Nobody signs that: it opens nothing, it tells what is to be signed.
+    """
+    states = [one.act for one in chain.lines if one.act in STATES and "environment" not in one.detail]
+    return not chain.closed and bool(states) and states[-1] == "resume"
+
+
+def moment(entry: Entry) -> dt.datetime:
+    """Return since when a tenant is suspended: the later of what state.yaml says and of the history's last suspension.
+
+    Whoever edits the folder could date an unsigned state.yaml before an `active` that lies about somewhere. A time to
+    come counts for nothing, nobody could resume it until then.
+    """
+    said = entry.state[0]
+    times = [line.time for line in entry.chain.closings if line.act == "suspend"]
+    times += [said.time] if said and said.state == "suspended" and said.time.tzinfo else []
+    return max((time for time in times if time <= entry.now + CLOCKS), default=entry.now)
+
+
+def closed_as(chain: Chain, how: Suspended) -> Line | None:
+    """Return the line from which on a tenant is closed as it is; None where the history names none."""
+    among = {one.hash for one in chain.closed}
+    lines = [one for one in chain.lines if one.hash in among and one.act == "suspend" and one.detail.get("how") == how]
+    return lines[0] if lines else None
 
 
 def how(registry: Registry, entry: Entry) -> Suspended:

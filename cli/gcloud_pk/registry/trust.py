@@ -1,8 +1,8 @@
 """Is the registry what its keepers signed? Digests of what decides for others, signed by those named outside of it.
 
-A signature alone has no date: everything of last year, put back together, holds as well. So the first line of the digests
-counts the signings, in a comment that sha256sum passes over; whoever has seen a higher serial knows an older version
-(`onboarding.serials`: the cluster does). Digests without that line were signed before there were serials: serial 0.
+A signature alone has no date: everything of last year, put back together, holds as well. So the first line of the
+digests counts the signings, in a comment that sha256sum passes over; whoever has seen a higher serial knows an older
+version (`onboarding.serials`: the cluster does). Digests without that line were signed before there were serials: 0.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read_version(signed: bytes) -> Version:
 
 
 def next_version(present: bytes | None, time: dt.datetime, at_least: int = 1) -> Version:
-    """Return the version that follows what lies there, whether that is signed, in conflict (git's two sides) or neither.
+    """Return the version that follows what lies there: signed, not signed, or both sides of a conflict in git.
 
     `at_least`: what else is known to be taken. Raises RefusedError where no number is left.
     """

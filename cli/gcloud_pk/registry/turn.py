@@ -21,7 +21,8 @@ Who = Literal["requester", "approver", "platform", "nobody"]
 class Turn:
     """`of`: federal, a province or a tier, where an approver must act; `since`: UTC, None where history is silent.
 
-    `principals`: those who may act; `action`: the command, or what is to be done.
+    `awaits`: `of`, and whose approvers may act at once beside it; `principals`: those of `of` who may act; `action`:
+    the command, or what is to be done.
     """
 
     who: Who
@@ -29,12 +30,14 @@ class Turn:
     of: str | None = None
     principals: tuple[str, ...] = ()
     since: dt.datetime | None = None
+    awaits: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the shape of `next` in `request list --format json`."""
         return {
             "who": self.who,
             "of": self.of,
+            "awaits": list(self.awaits),
             "principals": list(self.principals),
             "action": self.action,
             "since": f"{self.since:%Y-%m-%dT%H:%M:%SZ}" if self.since else None,
@@ -49,11 +52,13 @@ def turn(
     lines: Sequence[Line],
     *,
     resumers: Sequence[str] = (),
+    held: bool = True,
 ) -> Turn:
     """Return who must act next on a tenant's request. Pure.
 
-    `digest`: of the present request; `lines`: of its history; `resumers`: who may sign a resumption.
-    Where several approvals are outstanding, a province's or a tier's is named before the federal one.
+    `digest`: of the present request; `lines`: of its history; `resumers`: who may sign a resumption;
+    `held`: whether state.yaml can be believed.
+    Where several approvals are outstanding, all are named, a province's or a tier's before the federal one.
     """
 
     def since(act: Act) -> dt.datetime | None:
@@ -68,9 +73,9 @@ def turn(
 
     if status == "offboarded":
         return Turn("nobody", "nothing", since=since("offboard"))
-    if status == "suspended":
+    if status == "suspended" or not held:
         what = f"gcloud-pk tenant resume {tenant} --reason TEXT --key KEY"
-        return Turn("approver", what, FEDERAL, tuple(resumers), since("suspend"))
+        return Turn("approver", what, FEDERAL, tuple(resumers), since("suspend") if held else None, (FEDERAL,))
     if status == "rejected":
         return Turn("requester", "submit a corrected request of a higher revision", since=since("reject"))
     if status == "invalid" or approvals is None:
@@ -81,7 +86,8 @@ def turn(
     if approvals.awaits:
         awaited = approvals.awaits[0]
         action = f"gcloud-pk request approve {tenant} --key KEY"
-        return Turn("approver", action, awaited.who, awaited.principals, since("submit"))
+        awaits = tuple(one.who for one in approvals.awaits)
+        return Turn("approver", action, awaited.who, awaited.principals, since("submit"), awaits)
     if onboarded := since("onboard"):
         return Turn("nobody", "nothing", since=onboarded)
     return Turn("platform", f"gcloud-pk onboard {tenant}", since=since("approve"))
@@ -95,4 +101,12 @@ def of(registry: Registry, entry: Entry) -> Turn:
         for signer in registry.approvers.may(STATE)
         if not signer.invalid_at(registry.now) and not registry.foreign(entry, signer.principal)
     ]
-    return turn(entry.name, registry.status(entry), entry.digest, approvals, entry.chain.lines, resumers=resumers)
+    return turn(
+        entry.name,
+        registry.status(entry),
+        entry.digest,
+        approvals,
+        entry.chain.lines,
+        resumers=resumers,
+        held=registry.standing(entry).state is not None,
+    )

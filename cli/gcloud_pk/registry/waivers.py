@@ -307,12 +307,24 @@ def rule_problems(waiver: Waiver, around: Circumstances) -> Iterator[Problem]:
 
 
 def _ended_in_history(one: Filed, waiver: Waiver, around: Circumstances) -> bool:
+    return bool(_actors("ended", one, waiver, around))
+
+
+def writers(one: Filed, waiver: Waiver, around: Circumstances) -> tuple[str, ...]:
+    """Return who proposed these very bytes, as the tenant's history says; nobody signs it. None where it is silent."""
+    return _actors("proposed", one, waiver, around)
+
+
+def _actors(step: str, one: Filed, waiver: Waiver, around: Circumstances) -> tuple[str, ...]:
+    """Return whom the tenant's history names for a step of these very bytes, each once."""
     found = waiver.workload
     if found is None or found.tenant not in around.environments:
-        return False
-    return any(
-        line.act == "waiver" and line.detail.get("step") == "ended" and line.detail.get("digest") == one.digest
-        for line in around.chain(found.tenant).lines
+        return ()
+    lines = (line for line in around.chain(found.tenant).lines if line.act == "waiver")
+    return tuple(
+        dict.fromkeys(
+            line.actor for line in lines if line.detail.get("step") == step and line.detail.get("digest") == one.digest
+        )
     )
 
 
@@ -334,6 +346,8 @@ def objection(signer: Signer, one: Filed, waiver: Waiver, around: Circumstances)
         return f"{signer.principal} is who proposes it"
     if signer.key.blob in author_keys(one, waiver):
         return f"the key of {signer.principal} signed as the author {waiver.author}"
+    if signer.principal in writers(one, waiver, around):
+        return f"{signer.principal} proposed it, the history says, whoever its author is said to be"
     found = waiver.workload
     if found is not None and found.tenant in around.environments:
         return around.foreign(found.tenant, signer.principal)

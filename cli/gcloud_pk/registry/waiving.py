@@ -13,7 +13,7 @@ from pathlib import Path
 from gcloud_pk.errors import InvalidInputError, Problem, RefusedError, UnavailableError, problem
 from gcloud_pk.model.waiver import Ending, Waiver
 from gcloud_pk.registry import documents, files, signatures, waivers
-from gcloud_pk.registry.approvers import WAIVER, Signer
+from gcloud_pk.registry.approvers import REQUEST, WAIVER, Signer
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.readings import load
 from gcloud_pk.registry.waivers import IN_FORCE, Case
@@ -32,6 +32,17 @@ class Proposal:
 def document(fields: Mapping[str, str | Sequence[str]]) -> bytes:
     """Return the YAML of a flat mapping; a text in JSON's quotes is read as the same text."""
     return "".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items()).encode()
+
+
+def proposer(registry: Registry, key: Path) -> Signer:
+    """Return whose key this is, of those who may sign requests or waivers, and see that it can sign.
+
+    The signature is not kept: later readers have the history's word for it. Raises RefusedError, UnavailableError.
+    """
+    known = registry.approvers.by_key.get(signatures.public_key_of(key).blob)
+    namespace = REQUEST if known and WAIVER not in known.namespaces else WAIVER
+    signatures.entitled(key, namespace, registry.approvers, registry.now)
+    return signatures.sign_as(b"gcloud-pk waiver propose\n", key, namespace, registry.approvers, registry.now)[1]
 
 
 def propose(registry: Registry, name: str, fields: Mapping[str, str | Sequence[str]], actor: str) -> Proposal:
