@@ -190,7 +190,7 @@ def test_judging_one_tenant_verifies_no_other_tenants_signatures(
 ) -> None:
     data = bytes_of(submitted)
     place(submitted, f"approvals/{ALICE}.sig", sign(data, "alice", APPROVAL))
-    other = Path(__file__).parent / "data/registries/three-tenants/tenants/nadra"
+    other = Path(__file__).parents[1] / "unit/data/registries/three-tenants/tenants/nadra"
     shutil.copytree(other, submitted.path / "tenants" / "nadra")
     shutil.copytree(submitted.path / "tenants/moitt/approvals", submitted.path / "tenants/nadra/approvals")
     seen: list[bytes] = []
