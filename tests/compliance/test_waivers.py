@@ -33,7 +33,7 @@ from gcloud_pk.registry.readings import load
 from gcloud_pk.render import data
 from gcloud_pk.render.tenant import render
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "unit" / "data"
 VALID = sorted((DATA / "waivers" / "valid").glob("*.yaml"))
 INVALID = sorted((DATA / "waivers" / "invalid").glob("*.yaml"))
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
