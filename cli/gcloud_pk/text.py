@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import unicodedata
@@ -25,6 +26,11 @@ def unsafe_characters(value: str) -> list[str]:
 def number_of(count: int, noun: str) -> str:
     """Return `1 namespace`, `2 namespaces`; for nouns whose plural ends in s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def stamp(moment: dt.datetime) -> str:
+    """Return a moment in UTC to the second, RFC 3339; one without a zone is UTC."""
+    return (moment.astimezone(dt.UTC) if moment.tzinfo else moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def escape(value: object) -> str:

@@ -148,3 +148,15 @@ def allow_unregistered_option(command: Callable[..., Any]) -> Callable[..., Any]
         is_flag=True,
         help="Write to a cluster that no site of the registry names.",
     )(command)
+
+
+def wait_for_lock_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--wait-for-lock`."""
+    return click.option(
+        "--wait-for-lock",
+        type=click.FloatRange(min=0),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for another operator of the same tenant.",
+    )(command)

@@ -113,7 +113,7 @@ def _compare(invocation: Invocation, entry: Entry, found: Verification) -> None:
     """Compare the history with the cluster's Tenant. A cluster that does not answer leaves it unchecked."""
     from gcloud_pk.cluster.kinds import TENANT
     from gcloud_pk.commands.connection import open_api
-    from gcloud_pk.onboarding.provenance import disagreements
+    from gcloud_pk.onboarding.provenance import disagreements, head_of
 
     try:
         answer = open_api(invocation).request("GET", TENANT.path(name=entry.name))
@@ -122,7 +122,7 @@ def _compare(invocation: Invocation, entry: Entry, found: Verification) -> None:
         return
     if answer.ok:
         found.judge("clusterHead", disagreements(entry.name, entry.chain, answer.body))
-        if not (answer.body.get("status") or {}).get("historyHead"):
+        if head_of(answer.body) is None:
             found.verdicts["clusterHead"] = Verdict.NOT_APPLICABLE
             found.notes.append(problem("names no line of a history yet", file=f"Tenant {entry.name}"))
     elif answer.status == 404:

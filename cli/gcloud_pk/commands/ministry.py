@@ -13,14 +13,11 @@ from gcloud_pk.commands.output import check_output, write_output
 from gcloud_pk.errors import UnavailableError
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from gcloud_pk.commands.connection import Connection
     from gcloud_pk.console import Console
     from gcloud_pk.model.request import Tier
     from gcloud_pk.model.tenant import Tenant
     from gcloud_pk.onboarding.population import Population
-    from gcloud_pk.registry.entries import Entry
     from gcloud_pk.registry.folder import Registry
     from gcloud_pk.render.kubeconfig import Endpoint
 
@@ -106,11 +103,11 @@ def kubeconfig(
 
 
 def _places(population: Population, name: str, environment: str | None) -> list[tuple[str, Tier]]:
-    from gcloud_pk.commands.tenant import _not_in_place
+    from gcloud_pk.commands.tenant import not_in_place
 
     parent = population.parent(name)
     if parent is None:
-        raise _not_in_place(name)
+        raise not_in_place(name)
     environments = {one["name"]: one for one in parent["spec"]["environments"]}
     if environment is not None and environment not in environments:
         raise UnavailableError(
@@ -219,12 +216,5 @@ def accepted(registry: Registry, name: str) -> Tenant:
     entry = registry.entry(name)
     last = entry.last_accepted
     if last is None or last.digest == entry.digest or registry.status(entry) == "approved":
-        return registry.accepted(name, _moment(entry, entry.digest))
-    return registry.standing_request(name, last.digest, _moment(entry, last.digest))
-
-
-def _moment(entry: Entry, digest: str | None) -> dt.datetime | None:
-    """Return when a request was approved, as its history has it: a key that expired since then does not undo that."""
-    return max(
-        (line.time for line in entry.chain.lines if (line.act, line.digest) == ("approve", digest)), default=None
-    )
+        return registry.accepted(name, entry.chain.approved_at(entry.digest))
+    return registry.standing_request(name, last.digest, entry.chain.approved_at(last.digest))

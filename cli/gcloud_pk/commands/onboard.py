@@ -19,6 +19,7 @@ from gcloud_pk.commands.connection import (
     open_verifier,
     recognised,
     told_when_interrupted,
+    wait_for_lock_option,
 )
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, WrongUsageError
 
@@ -55,14 +56,7 @@ REMOVAL_LIMIT = 0.05
 @click.option(
     "--force-conflicts", is_flag=True, help="Take over fields that another applier (such as a GitOps tool) owns."
 )
-@click.option(
-    "--wait-for-lock",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for another operator of the same tenant.",
-)
+@wait_for_lock_option
 @adopt_options
 @allow_unregistered_option
 @pass_invocation
@@ -141,14 +135,14 @@ def _apply(
     from gcloud_pk.onboarding.closures import tombstones
     from gcloud_pk.onboarding.intake import take_in
     from gcloud_pk.onboarding.platform import IN_FORCE_PATIENCE, check_intact
-    from gcloud_pk.onboarding.population import survey, tenants_in_place
+    from gcloud_pk.onboarding.population import survey
     from gcloud_pk.onboarding.run import Run, prepare, summary_error
     from gcloud_pk.onboarding.verification import verification
     from gcloud_pk.render.platform import platform_message
 
     console, api = invocation.console, connection.api
     started = time.perf_counter()
-    in_place = tenants_in_place_or_none(api, tenants_in_place)
+    in_place = tenants_in_place_or_none(api)
     policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
     check_intact(api)
     intake = take_in(connection.registry, connection.standing, names, in_place, buried=tombstones(api))
@@ -222,15 +216,15 @@ def _apply(
     return _finish(console, outcomes, intake, phases, error, applied=not dry_run, more=told)
 
 
-def tenants_in_place_or_none(api: Api, read: Any) -> dict[str, dict[str, Any]]:
+def tenants_in_place_or_none(api: Api) -> dict[str, dict[str, Any]]:
     """Return the cluster's tenants; none where the platform is not installed yet (the canary says so next)."""
     from gcloud_pk.cluster.answer import NotFoundError
+    from gcloud_pk.onboarding.population import tenants_in_place
 
     try:
-        found: dict[str, dict[str, Any]] = read(api)
+        return tenants_in_place(api)
     except NotFoundError:
         return {}
-    return found
 
 
 def _keep(connection: Connection, name: str, digest: str, at: dt.datetime | None, console: Console) -> None:
@@ -248,11 +242,13 @@ def _keep(connection: Connection, name: str, digest: str, at: dt.datetime | None
 
 def reviews_due(tenants: Sequence[Tenant]) -> list[str]:
     """Return a warning for each tenant whose review is due; it is onboarded all the same."""
+    from gcloud_pk.model.advice import is_overdue
+
     today = dt.datetime.now(dt.UTC).date()
     return [
         f"tenant {tenant.name}: its review was due on {day}; ask its owner for a new revision, or suspend it"
         for tenant in tenants
-        if (day := tenant.request.spec.review_after) is not None and day < today
+        if (day := tenant.request.spec.review_after) is not None and is_overdue(day.isoformat(), today)
     ]
 
 

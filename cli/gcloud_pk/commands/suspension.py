@@ -18,10 +18,11 @@ from gcloud_pk.commands.connection import (
     open_verifier,
     recognised,
     told_when_interrupted,
+    wait_for_lock_option,
     warn_of_older,
 )
 from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError, WrongUsageError
-from gcloud_pk.text import number_of
+from gcloud_pk.text import number_of, stamp
 
 if TYPE_CHECKING:
     from gcloud_pk.commands.connection import Connection
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from gcloud_pk.registry.entries import Entry
     from gcloud_pk.registry.folder import Registry
     from gcloud_pk.registry.suspension import Saved
-
-WAIT_FOR_LOCK = click.option(
-    "--wait-for-lock",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for another operator of the same tenant.",
-)
 
 
 @dataclass
@@ -124,11 +116,7 @@ class _Writer:
         )
         if suspension.found(registry, registry.entry(self.name)) != self.saved.data:
             suspension.put(registry, self.name, self.saved)
-        return _stamp(suspension.moment(self.fresh.entry(self.name))), self.head
-
-
-def _stamp(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return stamp(suspension.moment(self.fresh.entry(self.name))), self.head
 
 
 @click.command(cls=Command)
@@ -138,7 +126,7 @@ def _stamp(moment: dt.datetime) -> str:
 @click.option("--key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the registry's state with this key.")
 @click.option("--confirm", metavar="TENANT", help="The tenant's name again, instead of being asked.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@WAIT_FOR_LOCK
+@wait_for_lock_option
 @allow_unregistered_option
 @pass_invocation
 def suspend(
@@ -226,8 +214,8 @@ def _since(entry: Entry, scene: Scene, how: Suspended) -> str:
     first = min((one.time for one in entry.chain.closed), default=None)
     if line is None:
         return f" since {closed_since(scene.parent)}"
-    earlier = f" (suspended since {_stamp(first)})" if first is not None and first < line.time else ""
-    return f" since {_stamp(line.time)}{earlier}"
+    earlier = f" (suspended since {stamp(first)})" if first is not None and first < line.time else ""
+    return f" since {stamp(line.time)}{earlier}"
 
 
 def _meant(registry: Registry, entry: Entry, asked: Suspended) -> Suspended:
@@ -258,7 +246,7 @@ def _show_scene(console: Console, connection: Connection, scene: Scene, how: Sus
     help="An approver's key. Not needed where state.yaml says active already, signed since.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@WAIT_FOR_LOCK
+@wait_for_lock_option
 @allow_unregistered_option
 @pass_invocation
 def resume(
@@ -278,6 +266,7 @@ def resume(
     """
     from gcloud_pk.onboarding import suspension as closing
     from gcloud_pk.onboarding.closures import closed_since, is_opened
+    from gcloud_pk.onboarding.provenance import head_of
     from gcloud_pk.registry import suspension
 
     _check_reason(reason)
@@ -300,7 +289,7 @@ def resume(
     if lost and is_open and suspension.is_resumed(entry.chain):
         _renew(connection, console, _Writer(connection, console, name, reason, key), yes=yes, wait=wait_for_lock)
         return ExitCode.DONE
-    saved = suspension.intact(registry, entry, scene.status.get("historyHead"))
+    saved = suspension.intact(registry, entry, head_of(scene.parent))
     if saved.cluster != uid:
         raise RefusedError(
             f"tenant {name} was suspended on the cluster of UID {saved.cluster}; this is {uid}",
@@ -336,7 +325,7 @@ def resume(
     connection.give()
     with told_when_interrupted(connection.api, "tenant resume"):
         restored = closing.resume(
-            connection.api, name, saved.objects, head=scene.status.get("historyHead"), opened=opened, record=record,
+            connection.api, name, saved.objects, head=head_of(scene.parent), opened=opened, record=record,
             wait_for_lock=wait_for_lock, say=console.note,
         )  # fmt: skip
     refused = tuple(one for one, _ in restored.refused)
@@ -393,7 +382,9 @@ def _renew(connection: Connection, console: Console, writer: _Writer, *, yes: bo
 
 def _check_head(entry: Entry, scene: Scene) -> None:
     """Refuse a history that is not the one which the cluster knows: whoever wrote another could name another file."""
-    head = scene.status.get("historyHead")
+    from gcloud_pk.onboarding.provenance import head_of
+
+    head = head_of(scene.parent)
     if head is not None and head not in entry.chain.hashes:
         raise RefusedError(
             f"the history of tenant {entry.name} lacks the line that its Tenant names (SHA-256 {head})",

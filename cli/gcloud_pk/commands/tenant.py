@@ -153,7 +153,7 @@ def show(invocation: Invocation, name: str) -> None:
     population = survey(open_api(invocation), [name])
     parent = population.parent(name)
     if parent is None:
-        raise _not_in_place(name)
+        raise not_in_place(name)
     registry = open_registry(invocation) if invocation.registry.is_dir() else None
     said = account(parent, registry, name)
     row = _row(name, parent) | {"suspension": said.as_dict() if said else None}
@@ -198,7 +198,8 @@ def show(invocation: Invocation, name: str) -> None:
     )
 
 
-def _not_in_place(name: str) -> GcloudPkError:
+def not_in_place(name: str) -> GcloudPkError:
+    """Return the error of a tenant that the cluster lacks."""
     return UnavailableError(
         f"tenant {name!r} is not on this cluster",
         resolution=f"gcloud-pk tenant list shows who is; gcloud-pk onboard {name} brings it",
@@ -300,7 +301,7 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
         return closed
     seen = _observed(invocation, name)
     if name not in seen.in_place:
-        raise _not_in_place(name)
+        raise not_in_place(name)
     for warning in stray_heads(seen.registry, [name], seen.in_place):
         console.warn(warning)
     verifier = open_verifier(invocation)
@@ -355,7 +356,7 @@ def offboard(
     population = survey_one(api, name)
     known = name in connection.registry.tenants
     if not population.of(name) and not known:
-        raise _not_in_place(name)
+        raise not_in_place(name)
     namespaces = sorted(targets(population, name, environment).values())
     counts = held(api, namespaces, population, name)
     console.show(f"tenant {name} on {connection.standing.describe()} holds:")

@@ -11,6 +11,7 @@ import click
 from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
 from gcloud_pk.errors import WrongUsageError
+from gcloud_pk.text import stamp
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
@@ -186,9 +187,7 @@ def _shape(case: Case) -> dict[str, Any]:
         "expires": said.expires.isoformat() if said else None,
         "approvers": list(case.approvers),
         "digest": case.filed.digest,
-        "ended": {"by": ending.by, "reason": ending.reason, "time": f"{ending.time:%Y-%m-%dT%H:%M:%SZ}"}
-        if ending
-        else None,
+        "ended": {"by": ending.by, "reason": ending.reason, "time": stamp(ending.time)} if ending else None,
         "refused": [{"file": one.file, "reason": one.message} for one in case.refused],
         "problems": [one.as_dict() for one in case.problems],
     }

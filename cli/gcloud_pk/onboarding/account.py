@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gcloud_pk.onboarding.closures import PHASES, closed_since
 from gcloud_pk.registry import suspension
+from gcloud_pk.text import stamp
 
 if TYPE_CHECKING:
     from gcloud_pk.model.resources import Suspended
@@ -50,12 +50,8 @@ def account(parent: Mapping[str, Any] | None, registry: Registry | None = None, 
         if stands.state == "suspended":
             how: Suspended = "quarantined" if quarantined else suspension.how(registry, entry)
             if record := stands.record:
-                return Account(how, _utc(record.time), record.by, record.reason)
+                return Account(how, stamp(record.time), record.by, record.reason)
             if lines := entry.chain.closed or entry.chain.closings:
                 line = lines[-1]
-                return Account(how, _utc(line.time), line.actor, str(line.detail.get("reason") or "-"))
+                return Account(how, stamp(line.time), line.actor, str(line.detail.get("reason") or "-"))
     return None if since is None else Account("quarantined" if quarantined else "suspended", since)
-
-
-def _utc(moment: dt.datetime) -> str:
-    return (moment.astimezone(dt.UTC) if moment.tzinfo else moment).strftime("%Y-%m-%dT%H:%M:%SZ")

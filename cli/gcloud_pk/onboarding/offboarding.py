@@ -27,9 +27,10 @@ from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError
 from gcloud_pk.model import labels
 from gcloud_pk.model.resources import TenantStatus
 from gcloud_pk.onboarding.closures import Tombstone, bury
-from gcloud_pk.onboarding.heads import name_head
+from gcloud_pk.onboarding.heads import known, name_head
 from gcloud_pk.onboarding.population import MEMBERS, Population, survey
 from gcloud_pk.onboarding.run import status_manifest
+from gcloud_pk.text import stamp
 
 _AGAIN = "run tenant offboard again: it goes on from here"
 
@@ -176,10 +177,10 @@ def _mark(api: Api, tenant: str, head: str | None) -> None:
     """Leave the tombstone, and say on the Tenant that it is leaving: both show from the first moment."""
     answer = api.request("GET", TENANT.path(name=tenant))
     spec = (answer.body.get("spec") or {}) if answer.ok else {}
-    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = stamp(dt.datetime.now(dt.UTC))
     bury(api, Tombstone(tenant, now, spec.get("requestDigest"), head))
     if answer.ok and (said := answer.body.get("status")):
-        write_status(api, status_manifest(tenant, TenantStatus.model_validate({**said, "phase": "Offboarding"})))
+        write_status(api, status_manifest(tenant, TenantStatus.model_validate({**known(said), "phase": "Offboarding"})))
 
 
 def residue(api: Api, tenant: str, namespaces: Sequence[str]) -> list[str]:

@@ -44,8 +44,10 @@ from gcloud_pk.onboarding.population import (
     foreign_namespaces,
     survey,
 )
+from gcloud_pk.onboarding.provenance import head_of
 from gcloud_pk.onboarding.stages import Stages, stage
 from gcloud_pk.render.tenant import render
+from gcloud_pk.text import stamp
 
 QUOTA_PATIENCE = 90.0
 """Seconds: a controller manager that missed its API server for a while comes back after up to a minute."""
@@ -181,7 +183,7 @@ def _opened_by_tenant(api: Api, namespace: str) -> Live:
 
 def _ready(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | None) -> TenantStatus:
     moment = accepted_at(parent, tenant.digest)
-    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = stamp(dt.datetime.now(dt.UTC))
     return TenantStatus(
         phase="Ready",
         revision=tenant.revision,
@@ -192,7 +194,7 @@ def _ready(tenant: Tenant, retired: Sequence[str], parent: Mapping[str, Any] | N
         retired=tuple(sorted(tenant.request.namespace(name) for name in retired)),
         toolVersion=__version__,
         # As it is: that the history grew (by a verify, say) is no reason to write.
-        historyHead=((parent or {}).get("status") or {}).get("historyHead"),
+        historyHead=head_of(parent),
     )
 
 

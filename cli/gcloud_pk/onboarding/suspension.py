@@ -33,7 +33,8 @@ from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError, Unavaila
 from gcloud_pk.model import labels
 from gcloud_pk.model.resources import Suspended, TenantStatus
 from gcloud_pk.onboarding.closures import PHASES, SUSPENDING, closed_since
-from gcloud_pk.onboarding.heads import name_head
+from gcloud_pk.onboarding.heads import known, name_head
+from gcloud_pk.onboarding.provenance import head_of
 from gcloud_pk.onboarding.run import status_manifest
 from gcloud_pk.render.access import ROLES
 from gcloud_pk.render.network import ALLOW_NAME, DENY_NAME, denial
@@ -284,8 +285,7 @@ def _tell(api: Api, scene: Scene, phase: str, since: str | None, head: str | Non
         "acceptedAt": scene.parent["metadata"]["creationTimestamp"],
         "toolVersion": __version__,
     }
-    known = {field.alias or name for name, field in TenantStatus.model_fields.items()}
-    said = {name: value for name, value in scene.status.items() if name in known}
+    said = known(scene.status)
     new = {**begun, **said, "phase": phase, "suspendedAt": since, "historyHead": head or said.get("historyHead")}
     wanted = TenantStatus.model_validate({name: value for name, value in new.items() if value is not None})
     manifest = status_manifest(scene.tenant, wanted)
@@ -328,7 +328,7 @@ def resume(
     try:
         with Lease(api, f"tenant-{tenant}", wait=wait_for_lock) as lease:
             scene = look(api, tenant)
-            if scene.status.get("historyHead") != head:
+            if head_of(scene.parent) != head:
                 raise RefusedError(
                     f"somebody else has acted on tenant {tenant} meanwhile; nothing was given back",
                     resolution=f"see gcloud-pk registry history {tenant}; then run it again",

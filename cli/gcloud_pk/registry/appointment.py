@@ -15,6 +15,7 @@ from gcloud_pk.registry.approvers import APPROVAL, Signer, Signers, parse, revoc
 from gcloud_pk.registry.entries import Entry
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.signatures import Claim, SignatureError, envelope, verify_all
+from gcloud_pk.text import stamp
 
 SOON = dt.timedelta(days=30)
 """A key that expires within this time is said to."""
@@ -115,11 +116,11 @@ def approved_by(registry: Registry, signer: Signer) -> list[Approved]:
 def _approved(registry: Registry, entry: Entry, alone: Signers) -> Iterator[Approved]:
     last = entry.last_accepted
     if entry.signed and entry.request and entry.digest and _signs(entry.signed, alone, registry.now):
-        found = registry.judged(entry.signed, entry.request, _moment(entry, entry.digest))
+        found = registry.judged(entry.signed, entry.request, entry.chain.approved_at(entry.digest))
         revision = entry.request.metadata.revision
         yield Approved(entry.name, revision, entry.digest, "present", found.sufficient, found.missing)
     if last and last.digest != entry.digest and _signs(last.signed, alone, registry.now):
-        found = registry.judged(last.signed, last.request, _moment(entry, last.digest))
+        found = registry.judged(last.signed, last.request, entry.chain.approved_at(last.digest))
         yield Approved(entry.name, last.revision, last.digest, "accepted", found.sufficient, found.missing)
 
 
@@ -143,11 +144,6 @@ def _signs(signed: Signed, alone: Signers, at: dt.datetime) -> bool:
     """Whether an approval is by the one signer, over these very bytes: a superseded one approves something else."""
     claims = [Claim(signed.data, signature, APPROVAL, alone, at) for signature in signed.approvals.values()]
     return any(isinstance(verdict, Signer) for verdict in verify_all(claims))
-
-
-def _moment(entry: Entry, digest: str) -> dt.datetime | None:
-    moments = (line.time for line in entry.chain.lines if line.act == "approve" and line.digest == digest)
-    return max(moments, default=None)
 
 
 @dataclass(frozen=True)
@@ -175,7 +171,7 @@ class Appointment:
 
 
 def _utc(moment: dt.datetime | None) -> str | None:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else None
+    return stamp(moment) if moment else None
 
 
 def appointments(signers: Signers, settings: Settings, at: dt.datetime) -> list[Appointment]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gcloud_pk.errors import Problem, problem
-from gcloud_pk.text import unsafe_characters
+from gcloud_pk.text import stamp, unsafe_characters
 
 APPROVAL = "gcloud-pk-approval"
 REQUEST = "gcloud-pk-request"
@@ -214,7 +214,7 @@ _REVOCATION_LINE = "# revoked YYYY-MM-DDThh:mm:ssZ by WHO, REASON: THE LINE"
 
 def revocation_line(time: dt.datetime, by: str, reason: str, line: str) -> str:
     """Return the comment that a revoked line becomes. Raises ValueError for a reason that could be taken for a line."""
-    text = f"# revoked {time:%Y-%m-%dT%H:%M:%SZ} by {by}, {reason}: {line}"
+    text = f"# revoked {stamp(time)} by {by}, {reason}: {line}"
     try:
         kept = _revocation(text, 0)
     except _LineError as error:

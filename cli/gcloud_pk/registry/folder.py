@@ -67,6 +67,7 @@ class Registry:
     path: Path
     now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     _verdicts: dict[Claim, Signer | SignatureError] = field(default_factory=dict, repr=False)
+    _entries: dict[str, Entry] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Registry:
@@ -193,11 +194,11 @@ class Registry:
     @cached_property
     def tenants(self) -> dict[str, Entry]:
         """Every tenant's folder by name; no signature is verified for it."""
-        return {
-            entry.name: self._entry(entry.name)
-            for entry in self._list("tenants")
-            if entry.is_dir() and not self._misnamed(entry.name)
-        }
+        return {name: self.entry(name) for name in self._names}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [one.name for one in self._list("tenants") if one.is_dir() and not self._misnamed(one.name)]
 
     @staticmethod
     def _misnamed(name: str) -> bool:
@@ -283,16 +284,18 @@ class Registry:
         return Accepted(digest, reading.repaired, signed, folder, reading)
 
     def entry(self, name: str) -> Entry:
-        """Return a tenant's folder. Raises UnavailableError where there is no such tenant."""
-        if name not in self.tenants:
+        """Return a tenant's folder; no other is read for it. Raises UnavailableError where there is no such tenant."""
+        if name not in self._names:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, self.tenants, n=1)
+            near = get_close_matches(name, self._names, n=1)
             raise UnavailableError(
                 f"the registry {self.path} has no tenant {name!r}",
                 resolution=f"did you mean {near[0]}?" if near else "see: gcloud-pk request list",
             )
-        return self.tenants[name]
+        if name not in self._entries:
+            self._entries[name] = self._entry(name)
+        return self._entries[name]
 
     @cached_property
     def surroundings(self) -> rules.Surroundings:

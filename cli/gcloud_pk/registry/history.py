@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from gcloud_pk import __version__
 from gcloud_pk.errors import Problem, problem
+from gcloud_pk.text import stamp
 
 Act = Literal[
     "submit", "approve", "reject", "onboard", "verify", "suspend", "resume", "retire", "offboard", "waiver"
@@ -158,6 +159,10 @@ class Chain:
         hashes = {digest: number for digest, number in self.hashes.items() if digest in known}
         return Chain(self.file, tuple(line for line in self.lines if line.hash in known), (), (head,), hashes)
 
+    def approved_at(self, digest: str | None) -> dt.datetime | None:
+        """Return when the request of a digest was approved last (UTC)."""
+        return max((line.time for line in self.lines if (line.act, line.digest) == ("approve", digest)), default=None)
+
     def rejected(self, digest: str | None) -> Line | None:
         """Return the last rejection of the request of a digest."""
         return next((line for line in reversed(self.lines) if line.act == "reject" and line.digest == digest), None)
@@ -218,7 +223,7 @@ def line(
 
 def _fields(said: Line) -> dict[str, Any]:
     return {
-        "time": said.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": stamp(said.time),
         "tenant": said.tenant,
         "act": said.act,
         "actor": said.actor,

@@ -59,9 +59,8 @@ def moment(chain: Chain, digest: str, act: Act, signature: bytes) -> dt.datetime
     ]
     if made:
         return min(made)
-    approved = [line.time for line in chain.lines if line.act == "approve" and line.digest == digest]
     onboarded = [line.time for line in chain.lines if line.act == "onboard" and line.digest == digest]
-    return max(approved) if approved else min(onboarded, default=None)
+    return chain.approved_at(digest) or min(onboarded, default=None)
 
 
 def signers_then(signers: Signers, at: dt.datetime) -> Signers:

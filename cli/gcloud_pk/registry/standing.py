@@ -12,6 +12,7 @@ from gcloud_pk.model.state import State, StateName
 from gcloud_pk.registry import documents
 from gcloud_pk.registry.history import CLOCKS, Chain, Line
 from gcloud_pk.registry.readings import load
+from gcloud_pk.text import stamp
 
 CLOSING: tuple[StateName, ...] = ("suspended", "offboarded", "rejected")
 
@@ -141,7 +142,7 @@ def write(state: StateName, by: str, reason: str, tenant: str, digest: str | Non
         "state": state,
         "by": by,
         "reason": reason,
-        "time": time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": stamp(time),
         "tenant": tenant,
         **({"digest": digest} if digest else {}),
     }

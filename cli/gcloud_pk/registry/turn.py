@@ -13,6 +13,7 @@ from gcloud_pk.registry.approvers import STATE
 from gcloud_pk.registry.entries import Entry
 from gcloud_pk.registry.folder import Registry, Status
 from gcloud_pk.registry.history import Act, Line
+from gcloud_pk.text import stamp
 
 Who = Literal["requester", "approver", "platform", "nobody"]
 
@@ -40,7 +41,7 @@ class Turn:
             "awaits": list(self.awaits),
             "principals": list(self.principals),
             "action": self.action,
-            "since": f"{self.since:%Y-%m-%dT%H:%M:%SZ}" if self.since else None,
+            "since": stamp(self.since) if self.since else None,
         }
 
 

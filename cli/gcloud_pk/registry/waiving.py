@@ -17,6 +17,7 @@ from gcloud_pk.registry.approvers import REQUEST, WAIVER, Signer
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.readings import load
 from gcloud_pk.registry.waivers import IN_FORCE, Case
+from gcloud_pk.text import stamp
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def end(registry: Registry, name: str, by: str, reason: str) -> str | None:
     path = waivers.path_of(registry.path, name)
     digest = found.filed.digest or sha256(b"").hexdigest()
     if not found.filed.over:
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = stamp(dt.datetime.now(dt.UTC))
         data = document({"digest": digest, "by": by, "reason": reason, "time": now})
         reading = load(documents.parse(data, name), Ending)
         if reading.model is None:
