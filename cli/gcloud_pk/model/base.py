@@ -117,6 +117,13 @@ DnsLabel = Annotated[
 ]
 """RFC 1123 label."""
 
+ObjectName = Annotated[
+    Str,
+    Field(min_length=1, max_length=253),
+    matches(rf"{LABEL_PATTERN}(\.{LABEL_PATTERN})*", "a Kubernetes object's name: DNS labels joined by dots"),
+]
+"""RFC 1123 subdomain of one or more labels."""
+
 Domain = Annotated[
     Str,
     Field(max_length=253),

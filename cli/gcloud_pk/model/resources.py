@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gcloud_pk.model.base import Digest, DnsLabel, Domain, Line, Model, OrganisationCode, RegistryPrefix, Str, matches
+from gcloud_pk.model.base import (
+    Digest,
+    DnsLabel,
+    Domain,
+    Line,
+    Model,
+    ObjectName,
+    OrganisationCode,
+    RegistryPrefix,
+    Str,
+    matches,
+)
 from gcloud_pk.model.classification import Classification, Exposure, Isolation
 from gcloud_pk.model.request import Cidr, Tier
 from gcloud_pk.model.waiver import MOST, Allows, Control, WorkloadKind, WorkloadName
@@ -84,4 +95,10 @@ class TenantPolicySpec(Model):
     storage_classes: Annotated[tuple[DnsLabel, ...], Field(max_length=100)] = ()
     egress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
     ingress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
+    reserved_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=50)] = ()
+    """The cluster's own ranges: never within what a tenant's network policy opens, whatever else it may name."""
+    gateway_namespaces: Annotated[tuple[DnsLabel, ...], Field(max_length=20)] = ()
+    """Where the platform's gateways are: routes attach to those and to no other."""
+    priority_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50)] = ()
+    runtime_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50)] = ()
     waivers: Annotated[tuple[PolicyWaiver, ...], Field(max_length=MOST)] = ()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from gcloud_pk.model.base import API_VERSION, DnsLabel, Line, Model, Province, Str, Unique, matches
+from gcloud_pk.model.base import API_VERSION, DnsLabel, Line, Model, ObjectName, Province, Str, Unique, matches
 from gcloud_pk.model.classification import Classification, SiteKind
 from gcloud_pk.model.request import Cidr
 
@@ -34,6 +34,10 @@ _Labels = dict[
     Annotated[Str, matches(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", "a label's key")],
     Annotated[Str, matches(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", "a label's value")],
 ]
+
+
+LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
+"""Link-local ranges (RFC 3927, RFC 4291 section 2.5.6): metadata services answer there."""
 
 
 class Dns(Model):
@@ -68,6 +72,18 @@ class Cluster(Model):
     ingress_namespace: DnsLabel = Field("gateway", description="the namespace that traffic enters by")
     monitoring_namespace: DnsLabel = Field("monitoring", description="the namespace that metrics are read from")
     networks: Networks | None = Field(None, description="its own ranges: {pods, services, nodes}")
+    priority_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50), Unique] = Field(
+        (), description="PriorityClasses that tenants may name; a global default of the cluster must be among them"
+    )
+    runtime_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50), Unique] = Field(
+        (), description="RuntimeClasses that tenants may name"
+    )
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Ranges that are the cluster's own and no tenant's: its networks and the link-local ones, sorted."""
+        networks = (self.networks.pods, self.networks.services, self.networks.nodes) if self.networks else ()
+        return tuple(sorted({*networks, *LINK_LOCAL}))
 
 
 class Location(Model):

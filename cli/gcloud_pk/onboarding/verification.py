@@ -61,6 +61,10 @@ def environment(tenant: Tenant, asked: Environment) -> TargetEnvironment:
         storage_classes=tuple(sorted(spec.storage_classes)),
         egress_cidrs=tuple(sorted({flow.to for flow in asked.egress})),
         ingress_cidrs=tuple(sorted(asked.allow_from)),
+        reserved_cidrs=tenant.cluster.reserved,
+        gateway_namespaces=(tenant.cluster.ingress_namespace,) if asked.domains else (),
+        priority_classes=tuple(sorted(tenant.cluster.priority_classes)),
+        runtime_classes=tuple(sorted(tenant.cluster.runtime_classes)),
         flows=declared_flows(tenant, asked)["spec"],
         waivers=tuple(grant for grant in tenant.waivers if grant.environment == asked.name),
     )

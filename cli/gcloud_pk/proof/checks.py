@@ -167,6 +167,10 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
         "storageClasses": sorted(environment.storage_classes),
         "egressCidrs": sorted(environment.egress_cidrs),
         "ingressCidrs": sorted(environment.ingress_cidrs),
+        "reservedCidrs": sorted(environment.reserved_cidrs),
+        "gatewayNamespaces": sorted(environment.gateway_namespaces),
+        "priorityClasses": sorted(environment.priority_classes),
+        "runtimeClasses": sorted(environment.runtime_classes),
     }
     if not environment.retired:
         wanted["namespaces"] = sorted(e.namespace for e in target.active)

@@ -34,6 +34,10 @@ class TargetEnvironment:
     storage_classes: tuple[str, ...] = ()
     egress_cidrs: tuple[str, ...] = ()
     ingress_cidrs: tuple[str, ...] = ()
+    reserved_cidrs: tuple[str, ...] = ()
+    gateway_namespaces: tuple[str, ...] = ()
+    priority_classes: tuple[str, ...] = ()
+    runtime_classes: tuple[str, ...] = ()
     flows: Mapping[str, Any] = field(default_factory=dict, hash=False)
     waivers: tuple[Grant, ...] = ()
 

@@ -118,6 +118,10 @@ def tenant_policy(tenant: Tenant, environment: Environment) -> Manifest:
             storageClasses=tuple(sorted(spec.storage_classes)),
             egressCidrs=tuple(sorted({e.to for e in environment.egress})),
             ingressCidrs=tuple(sorted(environment.allow_from)),
+            reservedCidrs=tenant.cluster.reserved,
+            gatewayNamespaces=(tenant.cluster.ingress_namespace,) if environment.domains else (),
+            priorityClasses=tuple(sorted(tenant.cluster.priority_classes)),
+            runtimeClasses=tuple(sorted(tenant.cluster.runtime_classes)),
             waivers=_waivers(tenant, environment.name),
         ),
     )

@@ -51,9 +51,7 @@ def _address_block(address: str) -> dict[str, Any]:
 def _outside(tenant: Tenant, cidr: str) -> dict[str, Any]:
     """Return the block without the cluster's own ranges: `0.0.0.0/0` must not mean other tenants' pods."""
     block = ip_network(cidr)
-    networks = tenant.cluster.networks
-    inside = [ip_network(n) for n in (networks.pods, networks.services, networks.nodes)] if networks else []
-    inside.append(ip_network("169.254.0.0/16"))
+    inside = [ip_network(reserved) for reserved in tenant.cluster.reserved]
     excepted = sorted(
         {str(n) for n in inside if n.version == block.version and n != block and n.subnet_of(block)}  # type: ignore[arg-type]
     )
