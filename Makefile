@@ -12,6 +12,8 @@ export UV_PYTHON_DOWNLOADS := never
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# The tests wait for control planes more than they compute, so three at a time fit two cores; a file stays in one worker.
+WORKERS ?= 3
 
 .PHONY: help setup demo demo-down test test-full unit compliance golden e2e lint bench schemas clean
 
@@ -59,14 +61,15 @@ e2e: setup  ## on a real control plane
 	$(PYTEST) tests/e2e -m "not slow"
 
 test: lint  ## all tests that CI runs
-	$(PYTEST) tests -m "not slow"
+	$(PYTEST) tests -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-full: lint  ## all tests, slow ones too
-	$(PYTEST) tests
+	$(PYTEST) tests -n $(WORKERS) --dist loadfile
 
 bench: setup  ## measure against kubectl and a raw client
 	$(BIN)/python -m benchmarks.onboard
 	$(BIN)/python -m benchmarks.registry
+	$(BIN)/python -m benchmarks.isolation
 
 schemas: setup  ## write schemas/ anew from the models
 	$(BIN)/gcloud-pk schema --output-dir schemas

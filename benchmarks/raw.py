@@ -18,14 +18,15 @@ PLURALS = {
 
 
 class RawClient:
-    """Server-side apply by PATCH, as the kubeconfig's current user."""
+    """Server-side apply by PATCH, as the kubeconfig's current user or that of `context`."""
 
-    def __init__(self, kubeconfig: str, threads: int) -> None:
+    def __init__(self, kubeconfig: str, threads: int, context: str | None = None) -> None:
         config = yaml.safe_load(Path(kubeconfig).read_text())
-        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-        folder = Path(kubeconfig).parent / "raw-client"
+        name = context or config["current-context"]
+        chosen = next(c["context"] for c in config["contexts"] if c["name"] == name)
+        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == chosen["cluster"])
+        user = next(u["user"] for u in config["users"] if u["name"] == chosen["user"])
+        folder = Path(kubeconfig).parent / f"raw-client-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
         files = {}
         for name, holder in (("certificate-authority", cluster), ("client-certificate", user), ("client-key", user)):

@@ -73,7 +73,10 @@ run gcloud-pk tenant list
 say "5. Again: nothing changes"
 run gcloud-pk onboard --all --yes --no-verify
 
-say "6. What was done with a tenant, line by line, each bound to the one before; checked against the cluster too"
+say "6. The proof in full, for one tenant: every wall, as the tenant's own identities"
+run gcloud-pk audit isolation moitt
+
+say "7. What was done with a tenant, line by line, each bound to the one before; checked against the cluster too"
 run gcloud-pk registry history moitt --verify
 
 kubectl=$(gcloud-pk lab status --name "$lab" --format json | python3 -c 'import json, os, sys
@@ -89,7 +92,8 @@ EOF
 cat <<'EOF'
 
 gcloud-pk tenant list                 # who is there
-gcloud-pk tenant verify moitt -v      # every check of the isolation, as the tenant's own identities
+gcloud-pk audit isolation --all       # every tenant, and the whole population of the cluster (-v: every check)
+gcloud-pk audit probes                # what is checked, and what no check shows
 gcloud-pk tenant welcome moitt        # the page that the ministry gets (--lang ur, --html)
 gcloud-pk tenant suspend moitt --reason "an incident" --yes      # access goes; tenant resume gives it back
 kubectl get tenants                   # the same, by a tool that is not ours

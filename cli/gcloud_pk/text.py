@@ -48,8 +48,11 @@ def in_line(value: object) -> str:
     return str(value).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def as_json(value: Any) -> str:
-    """Return indented JSON: Urdu as it is, unsafe characters by escapes that say the same; safe to show."""
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return indented JSON: Urdu as it is, unsafe characters by escapes that say the same; safe to show.
+
+    Without `indent` it is one line.
+    """
     # Such characters can only stand inside strings, where an escape means the same.
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     return _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)

@@ -21,7 +21,7 @@ from gcloud_pk.cluster.plan import plan
 from gcloud_pk.console import Console
 from gcloud_pk.errors import InvalidInputError, Problem, RefusedError
 from gcloud_pk.model.finding import Finding, Verdict, exit_code
-from gcloud_pk.model.waiver import Grant, Waiver
+from gcloud_pk.model.waiver import Fixture, Grant, Waiver
 from gcloud_pk.onboarding.verification import environment
 from gcloud_pk.onboarding.waivers import in_words
 from gcloud_pk.proof import checks
@@ -182,6 +182,29 @@ def test_a_proposed_waiver_grants_nothing_and_an_approved_one_what_it_says(regis
         "vendor image; rebuilt by January", "dd@moitt.gov.pk", (ALICE,),
     )  # fmt: skip
     assert again(registry).problems == ()
+
+
+def test_an_object_of_a_cluster_is_told_to_its_audit_where_it_was_approved_and_until_after_its_day(
+    registry: Registry, sign: Sign
+) -> None:
+    digest = f"sha256:{'a' * 64}"
+    said: dict[str, Any] = {
+        "control": "ISO-605",
+        "subject": "cluster/isb-1-a/ClusterRoleBinding/cilium",
+        "allows": [digest],
+    }
+    path = put(registry, **said)
+    assert again(registry).waivers.tolerances("isb-1-a") == ()
+    signature(path, "alice").write_bytes(sign(path.read_bytes(), "alice", WAIVER))
+    (found,) = again(registry).waivers.tolerances("isb-1-a")
+    assert found.fixture == Fixture("isb-1-a", "ClusterRoleBinding", "", "cilium")
+    assert (found.control, found.allows, found.approvers) == ("ISO-605", (digest,), (ALICE,))
+    assert again(registry).waivers.tolerances("lhe-1-a") == ()
+    assert granted(registry) == ()
+    late = NOW + dt.timedelta(days=365)
+    assert [one.expires for one in again(registry, late).waivers.tolerances("isb-1-a")] == [dt.date(2027, 1, 31)]
+    waiving.end(again(registry), "portal", "dd@desk", "gone")
+    assert again(registry).waivers.tolerances("isb-1-a") == ()
 
 
 def test_a_signature_by_hand_counts_the_same(registry: Registry, sign: Sign) -> None:

@@ -24,6 +24,8 @@ REFUSED = {
     ("Deployment/huge", "IMP-003", "limit-range"),
     ("DaemonSet/everywhere", "IMP-002", "gpk-placement"),
     ("CronJob/nightly", "IMP-002", "gpk-images"),
+    ("CronJob/busy", "IMP-002", "gpk-cron-jobs"),
+    ("Deployment/cached", "IMP-002", "gpk-images"),
     ("PersistentVolumeClaim/files-files-0", "IMP-002", "gpk-claims"),
     ("Pod/tool", "IMP-001", "pod-security"),
     ("Service/open", "IMP-002", "gpk-services"),
@@ -48,7 +50,8 @@ ADMITTED = {
 
 
 def pod(tenant: str, *, image: str = "", harmless: bool = True, **spec: Any) -> dict[str, Any]:
-    container: dict[str, Any] = {"name": "main", "image": image or f"registry.gcloud.gov.pk/{tenant}/web:1"}
+    image = image or f"registry.gcloud.gov.pk/{tenant}/web:1"
+    container: dict[str, Any] = {"name": "main", "image": image, "imagePullPolicy": "Always"}
     if harmless:
         container["securityContext"] = copy.deepcopy(HARMLESS)
         spec = {"securityContext": copy.deepcopy(RESTRICTED), **spec}
@@ -98,6 +101,10 @@ def objects(tenant: str, namespace: str) -> list[dict[str, Any]]:
     group = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io"}
     rule = {"host": "portal.elsewhere.gov.pk"}
     schedule = {"schedule": "0 1 * * *", "jobTemplate": {"spec": nightly}}
+    often = {"schedule": "*/2 * * * *", "suspend": True, "jobTemplate": {"spec": {"template": {
+        "spec": {**pod(tenant), "restartPolicy": "Never"}}}}}  # fmt: skip
+    cached = pod(tenant)
+    cached["containers"][0]["imagePullPolicy"] = "IfNotPresent"
     admins = group | {"name": f"oidc:{tenant}-admins"}
     return [
         of("ServiceAccount", "v1", "builder", namespace),
@@ -111,6 +118,8 @@ def objects(tenant: str, namespace: str) -> list[dict[str, Any]]:
         stateful("db", namespace, tenant, "encrypted"),
         stateful("files", namespace, tenant, "cheap"),
         of("CronJob", "batch/v1", "nightly", namespace, spec=schedule),
+        of("CronJob", "batch/v1", "busy", namespace, spec=often),
+        controller("Deployment", "cached", namespace, cached, replicas=0),
         of("Pod", "v1", "lone", namespace, spec=pod(tenant)),
         of("Pod", "v1", "tool", namespace, spec=pod(tenant, hostNetwork=True)),
         of("Service", "v1", "front", namespace, spec={"selector": {"app": "web"}, "ports": [{"port": 80}]}),

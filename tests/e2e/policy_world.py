@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.e2e.conftest import RunningLab
 
 from gcloud_pk.cluster import kubeconfig
-from gcloud_pk.cluster.kinds import CONFIG_MAP, NAMESPACE, PERSISTENT_VOLUME_CLAIM, TENANT, TENANT_POLICY, key_of
+from gcloud_pk.cluster.kinds import (
+    CONFIG_MAP,
+    NAMESPACE,
+    PERSISTENT_VOLUME_CLAIM,
+    TENANT,
+    TENANT_POLICY,
+    Kind,
+    ObjectKey,
+    key_of,
+)
 from gcloud_pk.cluster.transport import JSON_PATCH, Answer, Api, Identity
 from gcloud_pk.model import labels
 from gcloud_pk.render import platform
@@ -32,12 +44,28 @@ IDENTITIES = {
 }
 
 
+BINDING = Kind("", "v1", "Binding", "bindings", namespaced=True)
+GATEWAY_API = {
+    "BackendTLSPolicy": "backendtlspolicies",
+    "GRPCRoute": "grpcroutes",
+    "Gateway": "gateways",
+    "GatewayClass": "gatewayclasses",
+    "HTTPRoute": "httproutes",
+    "ListenerSet": "listenersets",
+    "ReferenceGrant": "referencegrants",
+    "TCPRoute": "tcproutes",
+    "TLSRoute": "tlsroutes",
+    "UDPRoute": "udproutes",
+    "XBackend": "xbackends",
+}
+
+
 @dataclass(frozen=True)
 class Fixture:
     """One case: who sends what. `policy` and `field` are what a refusal must name.
 
     `earlier`: what an API server's own plug-in says before the policy is asked. `otherwise`: what the server says
-    without the policy, where it is not an admission.
+    without the policy, where it is not an admission. `needs`: definitions that a cluster has not by itself.
     """
 
     path: Path
@@ -50,6 +78,7 @@ class Fixture:
     field: str = ""
     earlier: str = ""
     otherwise: str = ""
+    needs: str = ""
 
     @property
     def of(self) -> str:
@@ -84,9 +113,9 @@ def read(path: Path) -> Fixture:
     return Fixture(path, identity, body=yaml.safe_load(path.read_text()), dry_run=dry_run, **said)
 
 
-def fixtures() -> list[Fixture]:
-    """Return all fixtures, by path."""
-    return [read(path) for path in sorted(POLICIES.glob("*/*ed/*.yaml"))]
+def fixtures(*, needing: bool = False) -> list[Fixture]:
+    """Return all fixtures that need nothing but the platform, by path; or those that do (`test_routes.py`)."""
+    return [f for path in sorted(POLICIES.glob("*/*ed/*.yaml")) if bool((f := read(path)).needs) is needing]
 
 
 def policies() -> list[str]:
@@ -102,12 +131,12 @@ def apply(api: Api, manifest: dict[str, Any], manager: str = labels.FIELD_MANAGE
     deadline = time.monotonic() + 20
     while True:
         answer = api.request(
-            "PATCH", key_of(manifest).path, body=manifest, content_type="application/apply-patch+yaml",
+            "PATCH", _key(manifest).path, body=manifest, content_type="application/apply-patch+yaml",
             params={"fieldManager": manager, "force": "true"},
         )  # fmt: skip
         if answer.ok:
             return
-        assert time.monotonic() < deadline, f"{key_of(manifest)}: {answer.message}"
+        assert time.monotonic() < deadline, f"{_key(manifest)}: {answer.message}"
         time.sleep(0.1)
 
 
@@ -129,6 +158,18 @@ def wait_in_force(api: Api) -> None:
             return
         assert time.monotonic() < deadline, answer.message or "the canary was admitted"
         time.sleep(0.05)
+
+
+@contextmanager
+def inhabited(lab: RunningLab) -> Iterator[Api]:
+    """Give a shared control plane's administrator the world of the fixtures, to nobody else at the same time."""
+    with (lab.folder / "world.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers share the lab
+        api = administrator(lab.kubeconfig)
+        install_platform(api)
+        build(api)
+        yield api
+        remove(api)
 
 
 def build(api: Api) -> None:
@@ -171,12 +212,14 @@ def release(api: Api, namespace: str) -> Answer:
 def send(api: Api, fixture: Fixture) -> Answer:
     """Send a fixture as its identity."""
     acting = api.impersonating(fixture.identity)
-    key, body = key_of(fixture.body), fixture.body
+    body = fixture.body
+    key = _key({**body, "kind": "Pod"} if fixture.subresource == "binding" else body)
     params = {"dryRun": "All"} if fixture.dry_run else {}
     path = key.path + (f"/{fixture.subresource}" if fixture.subresource else "")
     match fixture.operation:
         case "create":
-            return acting.request("POST", key.kind.path(key.namespace or None), body=body, params=params)
+            to = path if fixture.subresource else key.kind.path(key.namespace or None)
+            return acting.request("POST", to, body=body, params=params)
         case "patch":
             return acting.request("PATCH", path, body=body, content_type=PATCH, params=params)
         case "json-patch":
@@ -191,6 +234,17 @@ def send(api: Api, fixture: Fixture) -> Answer:
             return acting.request("POST", path, params={"command": "true", "stdout": "true"})
         case other:
             raise ValueError(other)
+
+
+def _key(body: dict[str, Any]) -> ObjectKey:
+    """Return the key of an object, of the Gateway API too, which the program itself never writes."""
+    if body["kind"] == "Binding":
+        return ObjectKey(BINDING, body["metadata"]["namespace"], body["metadata"]["name"])
+    if body["kind"] not in GATEWAY_API:
+        return key_of(body)
+    (group, version), metadata = body["apiVersion"].split("/"), body["metadata"]
+    kind = Kind(group, version, body["kind"], GATEWAY_API[body["kind"]], namespaced="namespace" in metadata)
+    return ObjectKey(kind, metadata.get("namespace", ""), metadata["name"])
 
 
 def _merged(live: Any, change: Any) -> Any:

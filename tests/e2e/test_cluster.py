@@ -364,7 +364,7 @@ def a_tenants_namespace(api: Api, tenant: str) -> str:
     }
     spec = {
         "tenant": tenant, "environment": "prod", "classification": "open", "isolation": "namespace",
-        "namespaces": [ns], "groups": [], "registries": [], "domains": [], "storageClasses": [], "egressCidrs": [],
+        "namespaces": [ns], "groups": [], "registries": [], "domains": [], "storageClasses": [], "egressFlows": [],
         "ingressCidrs": [],
     }  # fmt: skip
     parameters = manifest(TENANT_POLICY, "tenant", tenant, ns, spec=spec)

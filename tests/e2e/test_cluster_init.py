@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.conftest import RunningLab, running
@@ -66,6 +67,40 @@ def test_onboarding_stops_before_anybody_gets_in_where_a_policy_is_not_whole(
     assert ministry.labelled("stopped") == []
     ministry.run("cluster", "init", "--context", "admin", "--yes")
     assert "0 created, 0 changed" in ministry.run("cluster", "init", "--context", "admin", "--dry-run").stdout
+
+
+def test_what_was_added_to_a_policy_or_its_binding_is_seen_stops_onboarding_and_is_mended(ministry: Ministry) -> None:
+    """What narrows a wall changes no field that is there; and whoever adds it may hide that he did."""
+    cleared = [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]
+    condition = {"name": "some", "expression": "false"}
+    rule = {"apiGroups": [""], "apiVersions": ["*"], "operations": ["*"], "resources": ["services"]}
+    selector = {"objectSelector": {"matchLabels": {"judge": "me"}}}
+    ministry.write("narrowed")
+
+    def add(name: str, path: str, value: Any, *more: str, kind: str = "validatingadmissionpolicy") -> None:
+        patch = [{"op": "add", "path": path, "value": value}]
+        ministry.lab.kubectl("patch", kind, name, "--type=json", "-p", json.dumps(patch), *more)
+
+    add("gpk-images", "/spec/matchResources", selector, kind="validatingadmissionpolicybinding")
+    add("gpk-images", "/spec/matchConditions", [condition], "--field-manager=gcloud-pk")
+    add("gpk-gateways", "/spec/matchConditions/-", condition)
+    add("gpk-services", "/spec/matchConstraints/excludeResourceRules", [rule])
+    for name in ("gpk-gateways", "gpk-services"):
+        patch = json.dumps(cleared)
+        ministry.lab.kubectl("patch", "validatingadmissionpolicy", name, "--type=json", "-p", patch)
+    named = (
+        "Binding gpk-images: changed; spec.matchResources", "Policy gpk-images: changed; spec.matchConditions",
+        "spec.matchConditions[name=some]", "spec.matchConstraints.excludeResourceRules",
+    )  # fmt: skip
+    said = ministry.run("cluster", "status", check=5).stdout
+    assert [words for words in named if words not in said] == [], said
+    refused = ministry.run("onboard", "narrowed", "--yes", check=5).stderr
+    assert [words for words in named if words not in refused] == []
+    assert ministry.labelled("narrowed") == []
+    ministry.run("cluster", "init", "--context", "admin", "--yes")
+    assert "0 created, 0 changed" in ministry.run("cluster", "init", "--context", "admin", "--dry-run").stdout
+    live = ministry.live("validatingadmissionpolicies,validatingadmissionpolicybindings")
+    assert not any(words in json.dumps(o["spec"]) for o in live for words in ('"some"', '"judge"'))
 
 
 def test_a_cluster_with_a_newer_platform_is_not_taken_back_in_silence(ministry: Ministry) -> None:

@@ -46,6 +46,7 @@ spec:
   containers:
     - name: main
       image: registry.gcloud.gov.pk/{tenant}/web:1.0
+      imagePullPolicy: Always
       securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
 """
 

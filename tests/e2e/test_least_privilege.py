@@ -43,6 +43,8 @@ from gcloud_pk.cluster.kinds import (
 )
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.model import labels
+from gcloud_pk.proof import residents
+from gcloud_pk.proof.ground import OPTIONAL_GROUPS
 from gcloud_pk.proof.probe import standard
 from gcloud_pk.proof.surroundings import KINDS
 from gcloud_pk.render import data
@@ -416,8 +418,10 @@ def asked_by_verify() -> list[tuple[Right, ...]]:
         f"{r.resource.plural}{'.' + r.resource.group if r.resource.group else ''}"
         f"{'/' + r.subresource if r.subresource else ''}"
         for r in (probe.request for probe in standard().probes.values())
+        if r.resource.group not in OPTIONAL_GROUPS  # what this cluster does not serve is not tried
     }
     looked_at = [Right("list", f"{r.plural}{'.' + r.group if r.group else ''}") for r in KINDS.values()]
+    looked_at += [Right("list", kind.resource) for kind in residents.KINDS]
     acting = [
         Right("impersonate:user-info", "users.authentication.k8s.io", labels.PROBE_USER),
         Right("impersonate:user-info", "groups.authentication.k8s.io"),

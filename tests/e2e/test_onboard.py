@@ -119,6 +119,35 @@ def test_what_was_deleted_or_added_by_hand_is_mended_too(ministry: Ministry) -> 
     assert [s["name"] for s in auditors["subjects"]] == ["oidc:gone-auditors"]
 
 
+def test_what_was_added_by_our_own_name_or_by_nobodys_is_mended_too(ministry: Ministry) -> None:
+    ministry.write("hidden")
+    ministry.onboard("hidden", "--no-verify")
+
+    def patch(kind: str, name: str, body: Any, *more: str, how: str = "merge") -> None:
+        where = () if kind == "namespace" else ("-n", "hidden-prod")
+        ministry.lab.kubectl("patch", kind, name, *where, f"--type={how}", "-p", json.dumps(body), *more)
+
+    ours, cleared = "--field-manager=gcloud-pk", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]
+    patch("networkpolicy", "default-deny", {"spec": {"ingress": [{}]}}, ours)
+    patch("resourcequota", "tenant", {"spec": {"hard": {"pods": "999"}}}, ours)
+    patch("limitrange", "tenant", [{"op": "add", "path": "/spec/limits/0/max/cpu", "value": "99"}], how="json")
+    patch("limitrange", "tenant", cleared, how="json")
+    patch("networkpolicy", "declared-flows", {"spec": {"egress": [{}]}})
+    patch("networkpolicy", "declared-flows", cleared, how="json")
+    patch("namespace", "hidden-prod", {"metadata": {"labels": {"gcloud.gov.pk/retired": "true", "theirs": "x"}}})
+    shown = ministry.run("tenant", "diff", "hidden", check=6).stdout
+    assert "5 changed" in shown
+    assert "metadata.labels[gcloud.gov.pk/retired]: true → (none) (by kubectl-patch)" in shown
+    ministry.onboard("hidden")
+    ministry.run("tenant", "diff", "hidden")
+    policies = {p["metadata"]["name"]: p["spec"] for p in ministry.live("networkpolicy", "hidden-prod")}
+    assert "ingress" not in policies["default-deny"]
+    assert {} not in policies["declared-flows"]["egress"]
+    labels = ministry.live("namespaces", None, "-l", "gcloud.gov.pk/tenant=hidden")[0]["metadata"]["labels"]
+    assert labels["theirs"] == "x"
+    assert "gcloud.gov.pk/retired" not in labels
+
+
 def test_a_field_of_another_applier_is_named_and_not_taken_without_being_told(ministry: Ministry) -> None:
     ministry.write("quarrel")
     ministry.onboard("quarrel", "--no-verify")

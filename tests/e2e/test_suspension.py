@@ -34,6 +34,7 @@ spec:
       containers:
         - name: web
           image: registry.gcloud.gov.pk/{tenant}/web:1.0
+          imagePullPolicy: Always
           securityContext:
             allowPrivilegeEscalation: false
             runAsNonRoot: true

@@ -93,6 +93,7 @@ def template(app: str, image: str = IMAGE) -> dict[str, Any]:
                 {
                     "name": "web",
                     "image": image,
+                    "imagePullPolicy": "Always",
                     "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                 }
@@ -106,10 +107,12 @@ def workload(kind: str, name: str, image: str = IMAGE) -> dict[str, Any]:
     spec: dict[str, Any] = {"replicas": 1, "selector": selector, "template": template(name, image)}
     if kind == "StatefulSet":
         spec["serviceName"] = name
-    if kind == "Job":
+    if kind in {"Job", "CronJob"}:
         spec = {"template": template(name, image)}
         spec["template"]["spec"]["restartPolicy"] = "Never"
-    version = "batch/v1" if kind == "Job" else "apps/v1"
+    if kind == "CronJob":
+        spec = {"schedule": "@hourly", "jobTemplate": {"spec": spec}}
+    version = "batch/v1" if kind in {"Job", "CronJob"} else "apps/v1"
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
@@ -121,33 +124,10 @@ def eventually(ask: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     return found
 
 
-def refused(ministry: Legacy, app: str) -> Any:
-    """Return what the controller says why it makes no pods, once it does."""
-
-    def events() -> list[str]:
-        found = ministry.live("events", ministry.namespace)
-        return [
-            e["message"] for e in found
-            if e["involvedObject"]["name"].startswith(app) and "[GPK-IMG-01]" in (e.get("message") or "")
-        ]  # fmt: skip
-
-    return eventually(events, f"nothing was refused for {app}")
-
-
-def restart(ministry: Legacy, name: str) -> None:
-    """Delete the Deployment's ReplicaSets: its controller tries again at once, not after its pause."""
-    ministry.as_developer("delete", "replicasets", "-n", ministry.namespace, "-l", f"app={name}", "--wait=true")
-
-
-def test_a_waiver_admits_its_workloads_pods_and_nothing_else(ministry: Legacy) -> None:
-    for body in (
-        workload("Deployment", "legacy"),
-        workload("Deployment", "legacy-two"),
-        workload("StatefulSet", "other"),
-    ):
-        assert ministry.create(body).returncode == 0
-    refused(ministry, "legacy")
-    assert ministry.pods("legacy") == []
+def test_a_waiver_admits_its_workload_with_its_pods_and_nothing_else(ministry: Legacy) -> None:
+    others = (workload("Deployment", "legacy-two"), workload("StatefulSet", "other"), workload("StatefulSet", "legacy"))
+    for body in (workload("Deployment", "legacy"), *others):
+        assert f"[GPK-IMG-01] spec.template.spec.containers[0].image: {IMAGE}" in ministry.create(body).stderr
 
     ministry.waive("legacy", "Deployment/legacy")
     plan = ministry.run("onboard", ministry.tenant, "--dry-run").stdout
@@ -160,27 +140,28 @@ def test_a_waiver_admits_its_workloads_pods_and_nothing_else(ministry: Legacy) -
     (elsewhere,) = ministry.live("tenantpolicies", f"{ministry.tenant}-test")
     assert elsewhere["spec"].get("waivers", []) == []
 
-    restart(ministry, "legacy")
+    done = ministry.create(workload("Deployment", "legacy"))
+    assert done.returncode == 0, done.stderr
     (pod,) = eventually(lambda: ministry.pods("legacy"), "the waived Deployment has no pod")
     assert pod["spec"]["containers"][0]["image"] == IMAGE
     assert pod["metadata"]["ownerReferences"][0]["kind"] == "ReplicaSet"
-
-    for kind, name in (("Deployment", "legacy-two"), ("StatefulSet", "other")):
-        refused(ministry, name)
-        assert ministry.pods(name) == [], kind
+    for body in others:
+        assert "[GPK-IMG-01]" in ministry.create(body).stderr
 
 
-def test_another_image_of_the_waived_workload_is_refused(ministry: Legacy) -> None:
-    before = len(ministry.pods("legacy"))
+def test_another_image_of_the_waived_workload_is_refused_to_its_author(ministry: Legacy) -> None:
     done = ministry.as_developer("set", "image", "-n", ministry.namespace, "deployment/legacy", "web=docker.io/evil:1")
-    assert done.returncode == 0, done.stderr
-    eventually(lambda: any("docker.io/evil:1" in message for message in refused(ministry, "legacy")), "not refused")
-    assert {p["spec"]["containers"][0]["image"] for p in ministry.pods("legacy")} == ({IMAGE} if before else set())
+    assert "[GPK-IMG-01] spec.template.spec.containers[0].image: docker.io/evil:1" in done.stderr
+    scaled = ministry.as_developer("scale", "-n", ministry.namespace, "deployment/legacy", "--replicas=2")
+    assert scaled.returncode == 0, scaled.stderr
+    eventually(lambda: len(ministry.pods("legacy")) == 2, "the waived Deployment is not scaled")
+    assert {p["spec"]["containers"][0]["image"] for p in ministry.pods("legacy")} == {IMAGE}
 
 
 def test_nobody_takes_the_waivers_place_by_name_or_owner(ministry: Legacy) -> None:
     found = ministry.live("replicasets", ministry.namespace, "-l", "app=legacy")[0]
     assert "only its controller" in ministry.create(workload("ReplicaSet", "legacy-5d9c8b7f4")).stderr
+    assert "[GPK-IMG-01]" in ministry.create(workload("ReplicaSet", "legacy")).stderr
     owner = {
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": found["metadata"]["name"],
         "uid": found["metadata"]["uid"], "controller": True,
@@ -203,14 +184,36 @@ def test_the_real_controllers_make_the_pods_of_other_kinds(ministry: Legacy, kin
     eventually(lambda: ministry.pods(name), f"{kind} has no pod")
 
 
+def test_a_waived_cron_jobs_own_jobs_have_pods_and_one_by_hand_has_not(ministry: Legacy) -> None:
+    ministry.waive("nightly", "CronJob/nightly")
+    ministry.onboard(ministry.tenant, "--no-verify")
+    done = ministry.create(workload("CronJob", "nightly"))
+    assert done.returncode == 0, done.stderr
+    by_hand = ("create", "job", "nightly-manual", "-n", ministry.namespace, "--from=cronjob/nightly")
+    assert f"[GPK-IMG-01] spec.template.spec.containers[0].image: {IMAGE}" in ministry.as_developer(*by_hand).stderr
+    by_hand = ("create", "job", "nightly-29000000", "-n", ministry.namespace, "--from=cronjob/nightly")
+    assert "[GPK-WVR-01]" in ministry.as_developer(*by_hand).stderr
+
+    # As if it had last run hours ago: its controller makes up for it at once.
+    ago = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    last = json.dumps({"status": {"lastScheduleTime": ago}})
+    ministry.lab.kubectl(
+        "patch", "cronjob", "nightly", "-n", ministry.namespace, "--subresource=status", "--type=merge", "-p", last
+    )
+    (pod,) = eventually(lambda: ministry.pods("nightly"), "the waived CronJob has no pod")
+    assert pod["metadata"]["ownerReferences"][0]["name"].startswith("nightly-2")
+
+
 def test_what_was_made_before_the_waiver_or_is_left_behind_serves_no_other_workload(ministry: Legacy) -> None:
-    early = workload("ReplicaSet", "late-bcdfg")
+    own = f"registry.gcloud.gov.pk/{ministry.tenant}/web:1"
+    early = workload("ReplicaSet", "late-bcdfg", own)
     early["spec"]["replicas"] = 0
     assert ministry.create(early).returncode == 0
     ministry.waive("late", "Deployment/late")
     ministry.onboard(ministry.tenant, "--no-verify")
     scaled = ministry.as_developer("scale", "-n", ministry.namespace, "replicaset/late-bcdfg", "--replicas=1")
     assert "[GPK-WVR-01]" in scaled.stderr
+    assert ministry.as_developer("delete", "replicaset", "late-bcdfg", "-n", ministry.namespace).returncode == 0
 
     assert ministry.create(workload("Deployment", "late")).returncode == 0
     eventually(lambda: ministry.pods("late"), "the waived Deployment has no pod")
@@ -219,10 +222,11 @@ def test_what_was_made_before_the_waiver_or_is_left_behind_serves_no_other_workl
     ).returncode == 0  # fmt: skip
 
     def left() -> list[dict[str, Any]]:
-        return ministry.live("replicasets", ministry.namespace, "-l", "app=late")
+        found = ministry.live("replicasets", ministry.namespace, "-l", "app=late")
+        return [one for one in found if one["metadata"]["name"].startswith("late-")]
 
     eventually(lambda: [r for r in left() if not r["metadata"].get("ownerReferences")], "the ReplicaSet was not let go")
-    heir = workload("Deployment", "late")
+    heir = workload("Deployment", "late", own)
     heir["metadata"]["name"] = "heir"
     assert ministry.create(heir).returncode == 0
     time.sleep(3)  # its controller takes over what its selector finds, at once and again and again

@@ -34,6 +34,7 @@ class Request:
     params: Mapping[str, Any]
     body: Any
     identity: Identity | None
+    content_type: str = "application/json"
 
 
 Script = Callable[[Request], Answer | Exception | None]
@@ -83,6 +84,8 @@ class FakeServer:
                 return admitted(made, 200)
             if path == kind.path(metadata.get("namespace")):
                 items.append(made)
+        if path.startswith("/apis/gateway.networking.k8s.io/") and path.count("/") == 3:
+            return refused("404 page not found", 404)  # a cluster need not serve it
         if path.count("/") == 4 and "/namespaces/" in path:
             return refused(f'namespaces "{path.rpartition("/")[2]}" not found', 404)
         return admitted({"items": items}, 200)
@@ -96,8 +99,19 @@ class _Fake:
     def impersonating(self, identity: Identity) -> _Fake:
         return _Fake(self.server, identity)
 
-    def request(self, method: str, path: str, *, params: Any = None, body: Any = None, **_: Any) -> Answer:
-        return self.server.answer(Request(method, path, params or {}, body, self.identity))
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        patience: float | None = None,
+    ) -> Answer:
+        return self.server.answer(Request(method, path, params or {}, body, self.identity, content_type))
+
+    list = Api.list
 
 
 def furnished(name: str, environments: tuple[str, ...], **spec: Any) -> Tenant:
@@ -148,6 +162,7 @@ def target(*environments: str, retired: tuple[str, ...] = (), **others: Any) -> 
         admins=("oidc:moitt-admins",),
         developers=("oidc:moitt-developers",),
         auditors=("oidc:moitt-auditors",),
+        classification=tenant.request.spec.classification,
         **others,
     )
 

@@ -207,6 +207,64 @@ def test_an_allow_rule_added_to_a_default_deny_is_seen() -> None:
     assert str(field) == "spec.ingress: [{}] → (none) (by kubectl-edit)"
 
 
+def test_an_update_by_our_own_name_is_somebody_elses_because_we_apply() -> None:
+    live = stored(network_policy())
+    live["spec"]["ingress"] = [{}]
+    by_hand(live, {"f:spec": {"f:ingress": {}}}, FIELD_MANAGER)
+    (field,) = one(network_policy(), live).fields
+    assert str(field) == "spec.ingress: [{}] → (none) (by gcloud-pk)"
+
+
+RULE: dict[str, Any] = {"to": [{"podSelector": {}}], "ports": [{"port": 53}]}
+OPENED: list[tuple[str, dict[str, Any], str]] = [
+    ("a rule list", {"ingress": [{}]}, "spec.ingress"),
+    ("a peer that selects every namespace", {"egress": [RULE | {"to": [{"podSelector": {}, "namespaceSelector": {}}]}]},
+     "spec.egress[0].to[0].namespaceSelector"),
+    ("a range of ports", {"egress": [RULE | {"ports": [{"port": 53, "endPort": 99}]}]},
+     "spec.egress[0].ports[0].endPort"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "path"), [case[1:] for case in OPENED], ids=[case[0] for case in OPENED])
+def test_what_was_added_is_seen_though_nobody_is_said_to_own_it(more: dict[str, Any], path: str) -> None:
+    desired = network_policy(egress=[RULE])
+    live = stored(desired)
+    live["spec"] |= more
+    assert one(desired, live).action is Action.KEEP, "a default of the server, by what the object says"
+    assert [f.path for f in plan([desired], keyed([live]), exactly=True).writes[0].fields] == [path]
+    live["metadata"]["managedFields"] = []
+    assert [field.path for field in one(desired, live).fields] == [path]
+
+
+def test_known_defaults_are_no_change_though_nobody_is_said_to_own_the_object() -> None:
+    desired = network_policy(egress=[RULE])
+    live = stored(desired)
+    live["spec"]["egress"] = [RULE | {"ports": [{"port": 53, "protocol": "TCP"}]}]
+    live["metadata"]["managedFields"] = []
+    assert plan([desired], keyed([live]), exactly=True).writes == ()
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}
+    there = {**namespace, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    assert plan([namespace], keyed([there]), exactly=True).writes == ()
+
+
+@pytest.mark.parametrize("key", ["gcloud.gov.pk/retired", "pod-security.kubernetes.io/exempt"])
+def test_a_label_of_a_namespace_that_reads_as_the_platforms_is_taken_off(key: str) -> None:
+    desired = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": {"own": "x"}}}
+    live = stored({**desired, "metadata": {"name": "a", "labels": {"own": "x", "theirs": "y", key: "true"}}})
+    desired["metadata"] = {"name": "a", "labels": {"own": "x"}}
+    assert [str(field) for field in one(desired, live).fields] == [f"metadata.labels[{key}]: true → (none)"]
+
+
+def test_what_suspends_a_tenant_is_not_taken_off_by_onboarding() -> None:
+    desired = {
+        "apiVersion": "gcloud.gov.pk/v1alpha1", "kind": "TenantPolicy",
+        "metadata": {"name": "tenant", "namespace": "a"},
+        "spec": {"tenant": "a"},
+    }  # fmt: skip
+    live = {**desired, "spec": {"tenant": "a", "suspended": "quarantined"}}
+    assert plan([desired], keyed([live]), exactly=True).writes == ()
+
+
 def test_a_narrowed_selector_is_seen_because_an_empty_map_means_empty() -> None:
     live = stored(network_policy())
     live["spec"]["podSelector"] = {"matchLabels": {"app": "x"}}

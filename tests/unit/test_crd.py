@@ -70,7 +70,7 @@ def test_a_registry_must_end_in_a_slash_and_stay_in_lower_case() -> None:
 
 def test_lists_that_are_left_out_allow_nothing() -> None:
     properties = schema(POLICY)["properties"]
-    for name in ("registries", "domains", "storageClasses", "egressCidrs", "ingressCidrs"):
+    for name in ("registries", "domains", "storageClasses", "egressFlows", "ingressCidrs"):
         assert properties[name]["default"] == []
         assert name not in schema(POLICY)["required"]
 

@@ -64,7 +64,7 @@ def test_every_noun_is_told_of_outside_the_reference_too(noun: str) -> None:
 
 
 # A link, with its target up to an anchor; what has a scheme lies elsewhere.
-LINK = re.compile(r"\[[^\]]*\]\((?!\w+:|#)([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\[[^\]]*\]\((?!\w+:|#)([^)#\s]+)(?:#[^)\s]*)?(?: \"[^\"]*\")?\)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -151,3 +151,24 @@ def test_a_command_that_a_message_recommends_is_one(path: str, noun: str, word: 
     group = cli.get_command(ctx, noun)
     assert isinstance(group, click.Group)
     assert word in group.list_commands(ctx), f"{path} names gcloud-pk {noun} {word}"
+
+
+ISOLATION = ROOT / "docs" / "isolation.md"
+
+
+def claims() -> list[tuple[str, str]]:
+    """Return (feature, our cell) of the table of peers."""
+    rows = [line.strip("|").split("|") for line in ISOLATION.read_text().splitlines() if line.startswith("|")]
+    (head,) = (i for i, row in enumerate(rows) if row[0].strip() == "Feature")
+    return [(row[0].strip(), row[-1].strip()) for row in rows[head + 2 :]]
+
+
+@pytest.mark.parametrize(("feature", "ours"), claims())
+def test_a_yes_in_the_table_of_peers_links_to_the_test_that_shows_it(feature: str, ours: str) -> None:
+    if ours == "N":
+        return
+    shown = re.findall(r"\]\((\S+) \"(test_\w+)\"\)", ours)
+    assert ours.startswith("[Y]("), feature
+    assert shown, feature
+    for target, test in shown:
+        assert f"def {test}(" in (ISOLATION.parent / target).read_text(), (feature, test)

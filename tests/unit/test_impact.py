@@ -127,8 +127,26 @@ def test_what_is_the_platforms_or_is_being_deleted_is_not_judged() -> None:
 
 def sent(one: dict[str, Any]) -> dict[str, Any]:
     (candidate,) = candidates(inventory(one))
-    ((_, body),) = candidate.sent
-    return body
+    return candidate.sent[0][1]
+
+
+def test_a_workload_is_sent_itself_beside_its_pod_and_a_job_without_what_tells_its_pods() -> None:
+    own = {"batch.kubernetes.io/job-name": "once", "controller-uid": "x", "app": "once"}
+    once = workload(JOB, "once", selector={"matchLabels": {"controller-uid": "x"}}, manualSelector=False)
+    once["spec"]["template"]["metadata"]["labels"] = own
+    (candidate,) = candidates(inventory(once))
+    assert [kind for kind, _ in candidate.sent] == [POD, JOB]
+    body = candidate.sent[1][1]
+    assert body["metadata"] == {"generateName": "gpk-impact-"}
+    assert set(body["spec"]) == {"replicas", "template"}
+    assert body["spec"]["template"]["metadata"]["labels"] == {"app": "once"}
+    assert own["controller-uid"] == "x"
+
+
+def test_what_an_unknown_owner_makes_is_not_sent_itself() -> None:
+    rollout = {"kind": "Rollout", "name": "canary", "uid": "r"}
+    (candidate,) = candidates(inventory(workload(REPLICA_SET, "canary-1", owner=rollout)))
+    assert [kind for kind, _ in candidate.sent] == [POD]
 
 
 def test_a_pod_is_sent_without_what_the_server_and_the_scheduler_put_into_it() -> None:
@@ -208,12 +226,16 @@ def walls(body: dict[str, Any], extra: Wall) -> Answer | None:
 
 
 def judged(
-    *objects: dict[str, Any], extra: Wall = lambda _: None, policy: dict[str, Any] = POLICY, **more: Any
+    *objects: dict[str, Any],
+    extra: Wall = lambda _: None,
+    itself: Wall = lambda _: None,
+    policy: dict[str, Any] = POLICY,
+    **more: Any,
 ) -> list[Finding]:
     def script(request: Request) -> Answer | None:
         assert request.params == {"dryRun": "All"}, "something would be written"
         assert request.method == "POST"
-        return walls(request.body, extra) if request.path.endswith("/pods") else None
+        return walls(request.body, extra) if request.path.endswith("/pods") else itself(request.body)
 
     server = FakeServer(script)
     return assess(Judge(server.api(), NS, policy, "a test"), inventory(*objects, **more), settle=0.1)
@@ -242,6 +264,28 @@ def test_behind_pod_security_the_policies_are_asked_as_well() -> None:
     (policy,) = [f for f in found if f.id == "IMP-002"]
     assert policy.controls == ("GPK-ADM-001", "gpk-images", "GPK-IMG-01")
     assert policy.observed.startswith("refused by gpk-images: [GPK-IMG-01] spec.containers[0].image")
+
+
+STALE = (
+    "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'gpk-images' with binding 'gpk-images' denied "
+    "request: [GPK-IMG-02] spec.template.spec.containers[0].imagePullPolicy: IfNotPresent of x refused"
+)
+
+
+def test_a_workload_whose_pods_pass_and_which_would_itself_be_refused_is_told_apart() -> None:
+    found = judged(workload(DEPLOYMENT, "web"), itself=lambda _: refused(STALE))
+    assert verdicts(found, "Deployment/web") == {"IMP-001": PASS, "IMP-002": FAIL, "IMP-003": PASS}
+    (policy,) = [f for f in found if f.verdict is FAIL]
+    assert policy.controls == ("GPK-ADM-001", "gpk-images", "GPK-IMG-02")
+    assert policy.reason == "Deployment web would be refused when it is made anew, or changed there"
+    assert "refused by gpk-images: [GPK-IMG-02] spec.template.spec" in policy.observed
+
+
+def test_a_workload_is_not_asked_about_itself_where_its_pods_are_refused_already() -> None:
+    def never(body: dict[str, Any]) -> Answer:
+        raise AssertionError(body)
+
+    judged(workload(DEPLOYMENT, "web", pod_spec("docker.io/library/web:1")), itself=never)
 
 
 def test_only_pod_security_is_blamed_where_only_it_refuses() -> None:
@@ -343,6 +387,18 @@ def test_a_waiver_of_the_tenant_policy_shows_as_waived() -> None:
     assert verdicts(found, "Deployment/web") == {"IMP-001": PASS, "IMP-002": Verdict.WAIVED, "IMP-003": PASS}
 
 
+def test_a_waived_workload_itself_is_asked_about_without_what_is_waived() -> None:
+    asked: list[str] = []
+
+    def itself(body: dict[str, Any]) -> Answer | None:
+        asked.append(body["spec"]["template"]["spec"]["containers"][0]["image"])
+        return refused(IMAGES.format(FOREIGN)) if asked[-1] == FOREIGN else None
+
+    found = judged(workload(DEPLOYMENT, "web", pod_spec(FOREIGN)), itself=itself, policy=POLICY | {"waivers": [WAIVER]})
+    assert verdicts(found, "Deployment/web")["IMP-002"] is Verdict.WAIVED
+    assert asked == [FOREIGN, f"{OWN}gpk-impact:1"]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"name": "other"}, {"kind": "StatefulSet"}, {"rule": "GPK-PLC-02"}, {"allows": ["docker.io/library/web:2"]}],
@@ -359,7 +415,7 @@ def test_a_waiver_covers_tolerations_in_the_words_of_the_policy() -> None:
         {"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
         {"key": "pool", "operator": "Exists"},
     ]
-    pod = {"metadata": {}, "spec": pod_spec(tolerations=copy.deepcopy(tolerations))}
+    pod: dict[str, Any] = {"kind": "Pod", "metadata": {}, "spec": pod_spec(tolerations=copy.deepcopy(tolerations))}
     waiver = WAIVER | {"rule": "GPK-PLC-02", "allows": ["pool Equal gpu NoSchedule"]}
     left = waived(pod, POLICY | {"waivers": [waiver]}, "Deployment", "web")
     assert left["spec"]["tolerations"] == tolerations[1:]

@@ -17,7 +17,7 @@ from gcloud_pk.render.access import ROLES
 POLICIES = Path(__file__).parents[2] / "policies" / "admission"
 FOLDERS = sorted(path.parent for path in POLICIES.glob("*/policy.yaml"))
 FIXTURES = sorted(POLICIES.glob("*/*ed/*.yaml"))
-NAMED = {"as", "operation", "policy", "field", "subresource", "dry-run", "earlier", "otherwise"}
+NAMED = {"as", "operation", "policy", "field", "subresource", "dry-run", "earlier", "otherwise", "needs"}
 
 
 def pair(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

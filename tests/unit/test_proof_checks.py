@@ -11,7 +11,9 @@ from tests.unit.proof_server import FakeServer, live_objects, refused, target
 from gcloud_pk.cluster.transport import Answer
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
+from gcloud_pk.proof.call import Resource
 from gcloud_pk.proof.checks import run
+from gcloud_pk.proof.probe import standard
 from gcloud_pk.proof.surroundings import read
 
 Objects = list[dict[str, Any]]
@@ -62,6 +64,14 @@ def widened(field: str, value: object) -> Callable[[dict[str, Any]], Any]:
     return lambda made: made["spec"].update({field: value})
 
 
+def allowing(name: str, amount: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda made: [made[part]["hard"].update({name: amount}) for part in ("spec", "status")]
+
+
+def limiting(item: int, bound: str, name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda made: made["spec"]["limits"][item][bound].update({name: "999Gi"})
+
+
 def dying(made: dict[str, Any]) -> None:
     made["metadata"]["deletionTimestamp"] = DELETED
 
@@ -72,6 +82,14 @@ def a_binding(subject: dict[str, str], role: str = "gcloud-pk:tenant-auditor") -
         "kind": "RoleBinding",
         "roleRef": {"kind": "ClusterRole", "name": role},
         "subjects": [subject],
+    }
+
+
+def a_role(**rule: list[str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], **rule}],
     }
 
 
@@ -87,13 +105,13 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 def test_a_rendered_tenant_passes_every_check() -> None:
     found = findings(live_objects())
-    assert len(found) == 11
+    assert len(found) == 15
     assert {f.verdict for f in found.values()} == {Verdict.PASS}
 
 
 def test_a_rendered_retired_environment_passes_every_check() -> None:
     found = findings(live_objects(retired=("old",)), "old", retired=("old",))
-    assert len(found) == 7
+    assert len(found) == 10
     assert {f.verdict for f in found.values()} == {Verdict.PASS}
 
 
@@ -107,6 +125,38 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
         pytest.param(
             changed("Namespace", "moitt-eoffice", labelled(f"{ENFORCE}-version", "latest")), {"ISO-101"},
             id="the version of Pod Security is not pinned",
+        ),
+        *(
+            pytest.param(
+                changed("Namespace", "moitt-eoffice", labelled(f"pod-security.kubernetes.io/{mode}{suffix}", value)),
+                {failing}, id=f"{mode}{suffix} of Pod Security is {value}",
+            )
+            for mode, failing in (("enforce", "ISO-101"), ("audit", "ISO-130"), ("warn", "ISO-131"))
+            for suffix, value in (("", None), ("", "baseline"), ("-version", None), ("-version", "latest"))
+        ),
+        pytest.param(
+            changed("Namespace", "moitt-eoffice", labelled(labels.CLASSIFICATION, "open")), {"ISO-132"},
+            id="the class is not the request's",
+        ),
+        pytest.param(
+            changed("Namespace", "moitt-eoffice",
+                    lambda o: o["metadata"]["labels"].update({"gcloud.gov.pk/exempt": "true"})),
+            {"ISO-132"}, id="a label looks like the platform's",
+        ),
+        *(
+            pytest.param(added(a_role(**rule)), {"ISO-133"}, id=f"a Role gives {rule}")
+            for rule in (
+                {"verbs": ["*"]}, {"resources": ["*"]}, {"apiGroups": ["*"]}, {"verbs": ["impersonate"]},
+                {"verbs": ["escalate"]}, {"resources": ["pods/proxy"]}, {"resources": ["nodes"]},
+                {"resources": ["resourcequotas"], "verbs": ["patch"]}, {"resources": ["pods/binding"]},
+                {"resources": ["bindings"], "verbs": ["create"]}, {"resources": ["pods/status"], "verbs": ["patch"]},
+                {"resources": ["events"], "verbs": ["create"]}, {"resources": ["serviceaccounts/token"]},
+                {"apiGroups": ["apps"], "resources": ["deployments/status"], "verbs": ["update"]},
+                {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["tcproutes"]},
+                {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["listenersets"], "verbs": ["create"]},
+                {"apiGroups": ["example.org"], "resources": ["things"]},
+                {"apiGroups": ["gcloud.gov.pk"], "resources": ["tenantpolicies"], "verbs": ["update"]},
+            )
         ),
         pytest.param(
             changed("Namespace", "moitt-eoffice", labelled(labels.TENANT, "fbr")), {"ISO-101"},
@@ -142,11 +192,48 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
             {"ISO-103"}, id="the quota forgets a key",
         ),
         pytest.param(
+            changed("ResourceQuota", "tenant",
+                    lambda o: [o[part]["hard"].pop("count/jobs.batch") for part in ("spec", "status")]),
+            {"ISO-103"}, id="the quota forgets a kind that tenants write",
+        ),
+        pytest.param(
             changed("ResourceQuota", "tenant", lambda o: o.pop("status")), {"ISO-104"}, id="the quota is not counted"
         ),
         pytest.param(
             changed("ResourceQuota", "tenant", lambda o: o["status"]["used"].pop("pods")), {"ISO-104"},
             id="a key of the quota is not counted",
+        ),
+        *(
+            pytest.param(
+                changed("ResourceQuota", "tenant", allowing(name, amount)), {"ISO-103"},
+                id=f"the quota has another amount of {name} than the request",
+            )
+            for name, amount in {
+                "limits.cpu": "64", "requests.memory": "9Gi", "pods": "21", "requests.storage": "1Ti", "secrets": "5k",
+                "encrypted.storageclass.storage.k8s.io/requests.storage": "1Ti", "requests.cpu": "1",
+            }.items()
+        ),
+        *(
+            pytest.param(
+                changed("LimitRange", "tenant", limiting(index, bound, name)), {"ISO-106"},
+                id=f"the limit range has another {bound} of {name} than the request",
+            )
+            for index, bound, name in (
+                (0, "max", "memory"), (0, "default", "memory"), (0, "defaultRequest", "ephemeral-storage"),
+                (1, "max", "storage"), (1, "min", "storage"),
+            )
+        ),
+        pytest.param(
+            changed("LimitRange", "tenant", lambda o: o["spec"]["limits"].pop()), {"ISO-106"},
+            id="the limit range says nothing of claims",
+        ),
+        pytest.param(
+            changed("TenantPolicy", "tenant", widened("classification", "open")), {"ISO-107"},
+            id="the parameters have another class than the request",
+        ),
+        pytest.param(
+            changed("ResourceQuota", "no-system-priority", widened("scopes", ["Terminating"])), {"ISO-105"},
+            id="the priority quota counts only some pods",
         ),
         pytest.param(without("ResourceQuota", "no-system-priority"), {"ISO-105"}, id="the priority quota is gone"),
         pytest.param(without("LimitRange", "tenant"), {"ISO-106"}, id="the limit range is gone"),
@@ -169,7 +256,8 @@ def test_a_rendered_retired_environment_passes_every_check() -> None:
                 id=f"the parameters were widened: {field}",
             )
             for field, value in {
-                "domains": ["gov.pk"], "storageClasses": ["encrypted", "fast"], "egressCidrs": ["0.0.0.0/0"],
+                "domains": ["gov.pk"], "storageClasses": ["encrypted", "fast"],
+                "egressFlows": [{"to": "10.20.0.0/16", "ports": [{"port": 22, "protocol": "TCP"}]}],
                 "ingressCidrs": ["0.0.0.0/0"], "isolation": "dedicated-nodes",
             }.items()
         ),
@@ -258,6 +346,15 @@ def test_what_a_tenant_deletes_of_its_own_is_no_wall() -> None:
     assert {f.verdict for f in findings(objects).values()} == {Verdict.PASS}
 
 
+def test_a_role_within_what_a_tenant_may_is_its_own_affair() -> None:
+    objects = live_objects()
+    added(a_role(verbs=["get", "create"]))(objects)
+    added(a_role(resources=["resourcequotas"], verbs=["get"]))(objects)
+    added(a_role(resources=["secrets"], verbs=["get", "patch"], resourceNames=["own"]))(objects)
+    added(a_role(apiGroups=["authorization.k8s.io"], resources=["selfsubjectaccessreviews"], verbs=["create"]))(objects)
+    assert {f.verdict for f in findings(objects).values()} == {Verdict.PASS}
+
+
 def test_a_binding_within_the_tenant_is_its_own_affair() -> None:
     objects = live_objects()
     added(a_binding({"kind": "ServiceAccount", "name": "a", "namespace": "moitt-eoffice"}))(objects)
@@ -277,6 +374,10 @@ def test_a_binding_within_the_tenant_is_its_own_affair() -> None:
             changed("ResourceQuota", "tenant",
                     lambda o: [o[part]["hard"].update(pods="1") for part in ("spec", "status")], "moitt-old"),
             {"ISO-124"}, id="a pod is still allowed",
+        ),
+        pytest.param(
+            changed("ResourceQuota", "tenant", lambda o: o["spec"]["hard"].pop("count/deployments.apps"), "moitt-old"),
+            {"ISO-124", "ISO-125"}, id="deployments are still allowed",
         ),
         pytest.param(
             changed("ResourceQuota", "tenant", lambda o: o["status"]["hard"].update(pods="5"), "moitt-old"),
@@ -299,7 +400,7 @@ def test_in_a_retired_environment_exactly_the_check_that_is_for_it_fails_when(br
 def test_a_namespace_that_is_gone_fails_and_passes_nothing_that_must_be_there() -> None:
     found = findings([])
     assert found["ISO-101"].verdict is Verdict.FAIL
-    assert {name for name, f in found.items() if f.verdict is Verdict.PASS} == {"ISO-110"}
+    assert {name for name, f in found.items() if f.verdict is Verdict.PASS} == {"ISO-110", "ISO-133"}
 
 
 def test_what_the_verifier_may_not_read_is_an_error_that_names_the_right() -> None:
@@ -325,3 +426,56 @@ def test_an_object_of_an_unknown_shape_is_an_error_and_no_crash() -> None:
     found = findings(objects)
     assert found["ISO-103"].verdict is Verdict.ERROR
     assert "not of the known shape" in str(found["ISO-103"].reason)
+
+
+def test_a_retired_environment_whose_quota_was_raised_is_found() -> None:
+    objects = live_objects(retired=("old",))
+    quota = one(objects, "ResourceQuota", "tenant", "moitt-old")
+    for part in ("spec", "status"):
+        quota[part]["hard"]["pods"] = "5"
+    found = findings(objects, "old", retired=("old",))
+    assert {name for name, f in found.items() if f.verdict is not Verdict.PASS} == {"ISO-124"}
+    assert found["ISO-124"].observed == "the quota of pods is 5, not 0"
+
+
+def test_what_is_not_as_the_request_implies_is_told_with_both_amounts() -> None:
+    objects = live_objects()
+    changed("ResourceQuota", "tenant", lambda o: o["spec"]["hard"].update({"limits.cpu": "64"}))(objects)
+    changed("LimitRange", "tenant", lambda o: o["spec"]["limits"][0]["max"].update(cpu="64"))(objects)
+    found = findings(objects)
+    assert found["ISO-103"].observed == "the quota allows 64 limits.cpu, not 4"
+    assert found["ISO-106"].observed == "the LimitRange says 64 as max of cpu for a Container, not 4"
+
+
+def test_amounts_are_compared_as_quantities() -> None:
+    objects = live_objects()
+    changed("ResourceQuota", "tenant", lambda o: o["spec"]["hard"].update({"limits.cpu": "4000m"}))(objects)
+    assert findings(objects)["ISO-103"].verdict is Verdict.PASS
+
+
+def test_a_check_names_the_read_and_a_failing_one_has_the_objects_as_they_were_read() -> None:
+    objects = live_objects()
+    added({**ALLOW_ALL, "metadata": {"managedFields": [{}]}})(objects)
+    found = findings(objects)
+    path = "GET /apis/networking.k8s.io/v1/namespaces/moitt-eoffice/networkpolicies"
+    requests = [{"request": path, "status": 200, "auditId": "audit-1"}]
+    assert found["ISO-102"].evidence == {"requests": requests}
+    evidence = found["ISO-111"].evidence
+    assert evidence["requests"] == requests
+    names = [o["metadata"]["name"] for o in evidence["objects"]]
+    assert names == ["added", "declared-flows", "default-deny"]
+    assert evidence["objects"][0] == {**ALLOW_ALL, "metadata": {"name": "added", "namespace": "moitt-eoffice"}}
+
+
+def test_what_is_asked_in_one_environment_only_no_role_of_any_may_give() -> None:
+    asked = [review for review in standard().reviews.values() if review.environments == "first"]
+    assert {review.id for review in asked} == {"ISO-162", "ISO-164", "ISO-165"}
+    for review in asked:
+        for text in review.resources:
+            parent, _, subresource = text.partition(":")
+            resource = Resource.parse(parent)
+            what = resource.plural + (f"/{subresource}" if subresource else "")
+            for verb in review.verbs:
+                objects = live_objects()
+                added(a_role(apiGroups=[resource.group], resources=[what], verbs=[verb]))(objects)
+                assert findings(objects)["ISO-133"].verdict is Verdict.FAIL, (review.id, verb, what)

@@ -8,9 +8,11 @@ import pytest
 from tests.unit.proof_server import moitt
 
 from gcloud_pk.model import labels
+from gcloud_pk.model.request import Port
+from gcloud_pk.model.resources import EgressFlow
 from gcloud_pk.model.site import Cluster, Networks
 from gcloud_pk.onboarding.verification import environment
-from gcloud_pk.proof.flows import problems, undeclared
+from gcloud_pk.proof.flows import holding, problems, undeclared
 from gcloud_pk.proof.target import TargetEnvironment
 from gcloud_pk.render.tenant import render
 
@@ -18,8 +20,19 @@ OWN = ("moitt-eoffice", "moitt-portal")
 NAME = "kubernetes.io/metadata.name"
 
 
+PORTS: list[dict[str, Any]] = [{"port": 5432, "protocol": "TCP"}, {"port": 5433, "protocol": "TCP"}]
+FLOWS = {"podSelector": {}, "egress": [{"ports": PORTS, "to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]}]}
+DECLARED = {
+    "metadata": {"name": "declared-flows", "labels": {labels.MANAGED: labels.MANAGED_BY_PLATFORM}},
+    "spec": FLOWS,
+}
+
+
 def asked(**fields: Any) -> TargetEnvironment:
-    values: dict[str, Any] = {"egress_cidrs": ("10.20.0.0/16",), "ingress_cidrs": ("10.8.0.0/16",)}
+    values: dict[str, Any] = {
+        "egress_flows": (EgressFlow(to="10.20.0.0/16", ports=tuple(Port(**port) for port in PORTS)),),
+        "ingress_cidrs": ("10.8.0.0/16",), "flows": FLOWS,
+    }  # fmt: skip
     return TargetEnvironment("eoffice", "moitt-eoffice", **{**values, **fields})
 
 
@@ -49,12 +62,16 @@ def block(cidr: str, *excepted: str) -> dict[str, Any]:
                                                           **named("moitt-portal")["namespaceSelector"]}}]}]},
             id="its own by one term, more by another: all must hold",
         ),
-        pytest.param({"egress": [{"to": [block("10.20.0.0/16")]}]}, id="a declared network"),
+        pytest.param({"egress": [{"ports": PORTS, "to": [block("10.20.0.0/16")]}]}, id="a declared network"),
+        pytest.param(
+            {"egress": [{"ports": [{"port": 5432, "endPort": 5433}], "to": [block("10.20.4.0/24")]}]},
+            id="a part of a declared network, at declared ports as a range",
+        ),
         pytest.param({"ingress": [{"from": [block("10.8.4.0/24")]}]}, id="a part of a declared network"),
     ],
 )  # fmt: skip
 def test_a_policy_of_the_tenant_may_allow(spec: dict[str, Any]) -> None:
-    assert problems([policy(**spec)], OWN, asked()) == []
+    assert problems([DECLARED, policy(**spec)], OWN, asked()) == []
 
 
 @pytest.mark.parametrize(
@@ -94,10 +111,34 @@ def test_a_policy_of_the_tenant_may_allow(spec: dict[str, Any]) -> None:
             {"egress": [{"to": [block("10.8.0.0/16")]}]}, "10.8.0.0/16", id="out to where only the way in was declared"
         ),
         pytest.param({"ingress": [{"from": [{}]}]}, "is of no known kind", id="a peer that says nothing"),
+        pytest.param(
+            {"egress": [{"to": [block("10.20.0.0/16")]}]}, "is 10.20.0.0/16 at every port", id="every port and protocol"
+        ),
+        pytest.param(
+            {"egress": [{"ports": [{"protocol": "TCP"}], "to": [block("10.20.0.0/16")]}]}, "at every port",
+            id="every port of a protocol",
+        ),
+        pytest.param(
+            {"egress": [{"ports": [*PORTS, {"port": 22, "protocol": "TCP"}], "to": [block("10.20.0.0/16")]}]},
+            "at TCP 22, which the request does not declare", id="another port beside declared ones",
+        ),
+        pytest.param(
+            {"egress": [{"ports": [{"port": 5432, "endPort": 65535, "protocol": "TCP"}],
+                         "to": [block("10.20.0.0/16")]}]},
+            "at TCP 5434, which the request does not declare", id="ports from a declared one on",
+        ),
+        pytest.param(
+            {"egress": [{"ports": [{"port": 5432, "protocol": "UDP"}], "to": [block("10.20.0.0/16")]}]},
+            "at UDP 5432, which the request does not declare", id="the declared port of another protocol",
+        ),
+        pytest.param(
+            {"egress": [{"ports": [{"port": "postgres"}], "to": [block("10.20.0.0/16")]}]},
+            "at port postgres, a name", id="a port by its name",
+        ),
     ],
 )  # fmt: skip
 def test_a_policy_of_the_tenant_may_not_allow(spec: dict[str, Any], problem: str) -> None:
-    found = problems([policy(**spec)], OWN, asked())
+    found = problems([DECLARED, policy(**spec)], OWN, asked())
     assert len(found) == 1
     assert found[0].startswith("NetworkPolicy own: ")
     assert problem in found[0]
@@ -143,7 +184,7 @@ def test_a_wide_network_never_means_the_clusters_own_ranges(peer: dict[str, Any]
 def test_flows_of_which_the_request_knows_nothing_are_found() -> None:
     label = {labels.MANAGED: labels.MANAGED_BY_PLATFORM}
     live = {"metadata": {"name": "declared-flows", "labels": label}, "spec": {"podSelector": {}, "ingress": [{}]}}
-    assert problems([live], OWN, asked()) == [
+    assert problems([live], OWN, asked(flows={})) == [
         "NetworkPolicy declared-flows: spec.ingress is not what the request implies",
         "NetworkPolicy declared-flows: spec.podSelector is not what the request implies",
     ]
@@ -165,3 +206,19 @@ def test_an_address_that_is_none_is_refused_to_be_judged() -> None:
 )
 def test_a_network_is_found_that_no_request_declared(declared: tuple[str, ...], foreign: str | None) -> None:
     assert undeclared(declared) == foreign
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        pytest.param(("10.8.0.0/16",), None, id="beside the cluster"),
+        pytest.param(("10.8.0.0/16", "0.0.0.0/0"), ("0.0.0.0/0", "10.207.0.0/24"), id="the world"),
+        pytest.param(("10.208.0.0/16",), ("10.208.0.0/16", "10.208.0.0/16"), id="a range itself"),
+        pytest.param(("10.208.7.0/24",), None, id="a part of a range"),
+        pytest.param(("::/0",), None, id="of another version"),
+    ],
+)
+def test_a_declared_network_that_holds_a_range_of_the_cluster_is_found(
+    declared: tuple[str, ...], found: tuple[str, str] | None
+) -> None:
+    assert holding(declared, ("10.207.0.0/24", "10.208.0.0/16")) == found

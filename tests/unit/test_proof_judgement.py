@@ -11,8 +11,12 @@ from gcloud_pk.proof.judgement import expectation, judge
 from gcloud_pk.proof.probe import Refused
 
 PODS = Call("create", Resource.parse("v1/pods"), "moitt-eoffice", body={})
-POLICY = Refused.model_validate({"by": "gpk-images", "field": "spec.containers[0].image"})
+POLICY = Refused.model_validate({"by": "gpk-images", "rule": "GPK-IMG-01", "field": "spec.containers[0].image"})
 RBAC = Refused.model_validate({"by": "rbac"})
+ADDRESSES = Refused.model_validate(
+    {"by": "gpk-services", "rule": "GPK-SVC-02", "field": "spec.externalIPs", "earlier": "external-ips"}
+)
+BY_PLUGIN = 'services "a" is forbidden: Use of external IPs is denied by admission control.'
 
 BY_POLICY = "pods \"a\" is forbidden: ValidatingAdmissionPolicy '{}' with binding 'b' denied request: {}"
 BY_RBAC = 'pods is forbidden: User "gcloud-pk:probe" cannot {} resource "{}" in API group "{}" {}'
@@ -26,25 +30,43 @@ def answer(message: str, status: int = 403) -> Answer:
     ("expected", "answered", "verdict"),
     [
         pytest.param(
-            POLICY, answer(BY_POLICY.format("gpk-images", "spec.containers[0].image: x")), "pass",
+            POLICY, answer(BY_POLICY.format("gpk-images", "[GPK-IMG-01] spec.containers[0].image: x")), "pass",
             id="the expected policy names the expected field",
         ),
         pytest.param(POLICY, Answer(201, {}), "fail", id="a broken object is admitted"),
         pytest.param(
-            POLICY, answer(BY_POLICY.format("gpk-images", "spec.initContainers[0].image: x")), "error",
+            POLICY, answer(BY_POLICY.format("gpk-images", "[GPK-IMG-01] spec.initContainers[0].image: x")), "error",
             id="the expected policy names another field",
         ),
         pytest.param(
-            POLICY, answer(BY_POLICY.format("gpk-services", "spec.containers[0].image: x")), "error",
+            POLICY, answer(BY_POLICY.format("gpk-images", "[GPK-IMG-02] spec.containers[0].image: x")), "error",
+            id="another rule of the expected policy names the expected field",
+        ),
+        pytest.param(
+            POLICY, answer(BY_POLICY.format("gpk-images", "spec.containers[0].image: [GPK-IMG-01] x")), "error",
+            id="the rule stands elsewhere than at the beginning",
+        ),
+        pytest.param(
+            POLICY, answer(BY_POLICY.format("gpk-services", "[GPK-IMG-01] spec.containers[0].image: x")), "error",
             id="another policy names the expected field",
         ),
         pytest.param(
             POLICY,
             answer('spec.containers[0].image "spec.containers[0].image" is forbidden: ValidatingAdmissionPolicy '
-                   "'gpk-images' with binding 'b' denied request: no"),
+                   "'gpk-images' with binding 'b' denied request: [GPK-IMG-01] no"),
             "error",
             id="the field stands only in the object's own name",
         ),
+        pytest.param(ADDRESSES, answer(BY_PLUGIN), "pass", id="a wall that may stand in front refuses"),
+        pytest.param(
+            ADDRESSES, answer(BY_POLICY.format("gpk-services", "[GPK-SVC-02] spec.externalIPs: 192.0.2.1")), "pass",
+            id="the policy behind a wall that may stand in front refuses",
+        ),
+        pytest.param(
+            ADDRESSES, answer('services "a" is forbidden: exceeded quota: tenant, requested: services=1'), "error",
+            id="another wall than those two refuses",
+        ),
+        pytest.param(POLICY, answer(BY_PLUGIN), "error", id="a wall in front of another policy refuses"),
         pytest.param(POLICY, answer("boom", 500), "error", id="the server fails"),
         pytest.param(POLICY, answer("not found", 404), "error", id="something is not found"),
         pytest.param(

@@ -23,7 +23,7 @@ def test_a_target_says_what_the_request_allows_in_each_environment() -> None:
         parameters = rendered["TenantPolicy", environment.namespace, "tenant"]["spec"]
         assert parameters["domains"] == list(environment.domains) == [f"{environment.name}.moitt.gov.pk"]
         assert parameters["storageClasses"] == list(environment.storage_classes) == ["encrypted"]
-        assert parameters["egressCidrs"] == list(environment.egress_cidrs) == ["10.20.0.0/16"]
+        assert [flow["to"] for flow in parameters["egressFlows"]] == list(environment.egress_cidrs) == ["10.20.0.0/16"]
         assert parameters["ingressCidrs"] == list(environment.ingress_cidrs) == ["10.8.0.0/16"]
         assert environment.flows == rendered["NetworkPolicy", environment.namespace, "declared-flows"]["spec"]
     assert aim.environments[-1].flows == {}

@@ -29,7 +29,9 @@ from gcloud_pk.proof.target import Target
 from gcloud_pk.proof.verify import omitted, verify
 from gcloud_pk.proof.whoami import operator
 
-IMAGES = "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'gpk-images' with binding 'b' denied request: "
+IMAGES = (
+    "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'gpk-images' with binding 'b' denied request: [GPK-IMG-01] "
+)
 FOREIGN = "registry.invalid/gpk/probe:1"
 ADMINS = Identity(labels.PROBE_USER, ("oidc:moitt-admins",))
 EVERYBODY = ("oidc:moitt-admins", "oidc:moitt-auditors", "oidc:moitt-developers")
@@ -68,7 +70,8 @@ def test_a_broken_object_that_is_admitted_fails() -> None:
     "answer",
     [
         refused(
-            "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'gpk-services' denied request: spec.containers[0].image"
+            "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'gpk-services' denied request: "
+            "[GPK-IMG-01] spec.containers[0].image"
         ),
         refused(IMAGES + "spec.initContainers[0].image: no"),
         refused('pods "a" already exists', 409),
@@ -356,7 +359,8 @@ def test_a_retired_environment_is_judged_by_its_objects_and_its_rights_only() ->
     answers.allowed = lambda spec: "system:masters" in spec["groups"]
     found = verify(answers.api(), target(retired=("old",)), settle=0)
     assert {f.id for f in found if f.subject == "tenant/moitt/old"} == {
-        "ISO-121", "ISO-122", "ISO-123", "ISO-124", "ISO-125", "ISO-126", "ISO-127", "ISO-155", "ISO-163",
+        "ISO-121", "ISO-122", "ISO-123", "ISO-124", "ISO-125", "ISO-126", "ISO-127", "ISO-130", "ISO-131",
+        "ISO-132", "ISO-135", "ISO-137", "ISO-155", "ISO-163",
     }  # fmt: skip
     assert not any("moitt-old" in r.path for r in answers.sent if r.identity)
 
@@ -465,6 +469,77 @@ def test_a_probe_of_an_isolation_level_applies_to_tenants_of_that_level() -> Non
     assert run(answers, "ISO-234", aim=dedicated)["ISO-234"].verdict is Verdict.FAIL
     pods = [r.body["spec"] for r in answers.sent if r.identity and r.path.endswith("/pods")]
     assert ["nodeSelector" in pod for pod in pods] == [True, False]
+
+
+ROUTE = {
+    "id": "ISO-900", "title": "t", "controls": ["c"], "identity": "admins", "object": "route",
+    "request": {"verb": "create", "resource": "gateway.networking.k8s.io/v1/httproutes"}, "expect": "admitted",
+}  # fmt: skip
+DISCOVERY = "/apis/gateway.networking.k8s.io/v1"
+
+
+def routes(discovered: Any) -> tuple[dict[str, Finding], FakeServer]:
+    gate = {**ROUTE, "id": "ISO-000", "identity": "members", "object": "pod",
+            "request": {"verb": "create", "resource": "v1/pods"}}  # fmt: skip
+    wall = {**ROUTE, "id": "ISO-901", "control": "ISO-900", "edits": [{"path": "/spec/hostnames", "value": []}],
+            "expect": {"by": "gpk-routes", "rule": "GPK-RTE-01", "field": "spec.hostnames"}}  # fmt: skip
+    known = catalogue([gate, ROUTE, wall], [], {"route": {"spec": {}}, "pod": {"spec": {}}})
+    answers = FakeServer(lambda r: discovered if r.path == DISCOVERY else None, live_objects("eoffice", "portal"))
+    found = verify(answers.api(), target("eoffice", "portal"), known=known, settle=0)
+    return {f.id: f for f in found if f.subject == "tenant/moitt/eoffice"}, answers
+
+
+def test_what_the_cluster_serves_of_an_optional_group_is_tried() -> None:
+    found, _ = routes(Answer(200, {"resources": [{"name": "httproutes"}, {"name": "httproutes/status"}]}))
+    assert found["ISO-900"].verdict is Verdict.PASS
+    assert found["ISO-901"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "discovered",
+    [refused("404 page not found", 404), Answer(200, {"resources": [{"name": "gateways"}]})],
+    ids=["the group", "the kind"],
+)
+def test_what_the_cluster_does_not_serve_is_not_applicable_and_one_request_shows_it(discovered: Answer) -> None:
+    found, answers = routes(discovered)
+    reason = "the cluster does not serve httproutes of gateway.networking.k8s.io/v1"
+    assert {(found[i].verdict, found[i].reason) for i in ("ISO-900", "ISO-901")} == {(Verdict.NOT_APPLICABLE, reason)}
+    assert [r.path for r in answers.sent].count(DISCOVERY) == 1
+
+
+@pytest.mark.parametrize(
+    "discovered",
+    [refused("no"), refused("boom", 500), Answer(200, {}), SILENT],
+    ids=["refused", "failing", "no list", "silent"],
+)
+def test_an_optional_group_of_which_nothing_is_known_is_an_error(discovered: Any) -> None:
+    found, _ = routes(discovered)
+    assert {found[i].verdict for i in ("ISO-900", "ISO-901")} == {Verdict.ERROR}
+    assert found["ISO-900"].reason
+
+
+def test_a_list_is_sent_as_a_json_patch_and_a_map_as_a_merge_patch() -> None:
+    add = [{"op": "add", "path": "/metadata/ownerReferences", "value": [{"name": "${tenant}"}]}]
+    patch = {**ROUTE, "object": None, "control": "ISO-900", "expect": {"by": "rbac"},
+             "request": {"verb": "patch", "resource": "v1/pods", "name": "a"}}  # fmt: skip
+    gate = {**ROUTE, "id": "ISO-000", "identity": "members", "object": None}
+    probes = [gate, ROUTE, {**patch, "id": "ISO-901", "body": add}, {**patch, "id": "ISO-902", "body": {"spec": {}}}]
+    answers = server(lambda r: Answer(200, {"resources": [{"name": "httproutes"}]}) if r.path == DISCOVERY else None)
+    run(answers, known=catalogue(probes, [], {"route": {}}))
+    sent = {r.content_type: r.body for r in answers.sent if r.method == "PATCH"}
+    assert sent == {
+        "application/json-patch+json": [{**add[0], "value": [{"name": "moitt"}]}],
+        "application/merge-patch+json": {"spec": {}},
+    }
+
+
+def test_only_what_was_chosen_is_run_and_the_controls_that_it_needs() -> None:
+    answers = server()
+    answers.allowed = lambda spec: "system:masters" in spec["groups"]
+    chosen = frozenset({"ISO-020", "ISO-102", "ISO-151"})
+    found = verify(answers.api(), target(), only=chosen, settle=0)
+    assert [f.id for f in found] == ["ISO-150", "ISO-000", "ISO-001", "ISO-020", "ISO-102", "ISO-151"]
+    assert [f.id for f in verify(answers.api(), target(), only=frozenset({"ISO-102"}), settle=0)] == ["ISO-102"]
 
 
 def test_the_operator_is_whom_the_api_server_sees() -> None:

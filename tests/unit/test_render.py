@@ -6,6 +6,7 @@ import ipaddress
 import string
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.tenants import a_tenant
@@ -13,6 +14,7 @@ from tests.unit.tenants import a_tenant
 from gcloud_pk.cluster.kinds import key_of
 from gcloud_pk.model import labels
 from gcloud_pk.model.quantity import Quantity
+from gcloud_pk.render import data
 from gcloud_pk.render.folder import files, to_yaml
 from gcloud_pk.render.metadata import canonical
 from gcloud_pk.render.tenant import render, wave
@@ -137,6 +139,36 @@ def test_quantities_are_written_as_the_api_server_stores_them() -> None:
     )
     hard = quota["spec"]["hard"]
     assert (hard["limits.cpu"], hard["limits.memory"], hard["requests.storage"]) == ("1", "1Gi", "512Gi")
+
+
+@pytest.mark.parametrize(
+    ("pods", "deployments", "replica_sets", "bindings"),
+    [(5, 50, 220, 200), (100, 100, 1100, 200), (900, 900, 9900, 900)],
+)
+def test_what_a_tenant_writes_is_counted_by_the_pods_it_asked_for(
+    pods: int, deployments: int, replica_sets: int, bindings: int
+) -> None:
+    size = {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": pods}
+    made = render(a_tenant(environments=[{"name": "e", "tier": "sandbox", "quota": size}]))
+    hard = next(m for m in made if (m["kind"], m["metadata"]["name"]) == ("ResourceQuota", "tenant"))["spec"]["hard"]
+    assert Quantity.parse(hard["count/deployments.apps"]) == Quantity(deployments)
+    assert Quantity.parse(hard["count/replicasets.apps"]) == Quantity(replica_sets)
+    assert Quantity.parse(hard["count/rolebindings.rbac.authorization.k8s.io"]) == Quantity(bindings)
+
+
+def test_every_kind_that_a_tenant_may_create_and_every_cluster_serves_is_counted() -> None:
+    made = render(a_tenant())
+    hard = next(m for m in made if (m["kind"], m["metadata"]["name"]) == ("ResourceQuota", "tenant"))["spec"]["hard"]
+    (role,) = (d for d in data.documents("policies", "rbac", "tenant-admin.yaml") if d["kind"] == "ClusterRole")
+    written = {
+        f"count/{resource}.{group}" if group else resource
+        for rule in role["rules"]
+        if "create" in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if "/" not in resource and group != "gateway.networking.k8s.io"
+    }
+    assert {"count/serviceaccounts" if name == "serviceaccounts" else name for name in written} <= hard.keys()
 
 
 def test_a_changed_request_changes_the_hash_of_exactly_the_objects_it_touches() -> None:

@@ -1,7 +1,8 @@
 """Desired against live: the fields of a live object that are not as desired.
 
 The rule: of maps the desired part counts, because the server adds defaults; lists count as a whole, in length and
-order; an empty map means empty, because `podSelector: {}` selects everything. `status` is not compared.
+order; an empty map means empty, because `podSelector: {}` selects everything. `status` is not compared. Labels of a
+namespace that are read as the platform's word are compared in both directions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gcloud_pk.cluster.ownership import Path
+from gcloud_pk.model.labels import GROUP
 
 ABSENT: Any = None
 """What stands for a field that is not there. The API knows no other null."""
@@ -17,6 +19,8 @@ ABSENT: Any = None
 _NOT_COMPARED = frozenset({"apiVersion", "kind", "status"})
 _METADATA_MAPS = ("labels", "annotations")
 _METADATA_SETS = ("finalizers",)
+_READ_AS_OURS = (f"{GROUP}/", "pod-security.kubernetes.io/")
+"""Labels of a namespace that admission policies and Pod Security read: there none stands but those desired."""
 
 Difference = tuple[Path, Any, Any]
 """(path, live value, desired value)"""
@@ -30,6 +34,7 @@ def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[Dif
             continue
         if name == "metadata":
             found += _metadata(value, live["metadata"])
+            found += _strange_labels(value, live["metadata"]) if desired.get("kind") == "Namespace" else ()
         elif (there := live.get(name)) != value:
             found += unlike((name,), value, there)
     return found
@@ -47,6 +52,13 @@ def _metadata(desired: Mapping[str, Any], live: Mapping[str, Any]) -> Iterator[D
         for value in desired.get(name) or []:
             if value not in there_set:
                 yield ("metadata", name), there_set or ABSENT, desired[name]
+
+
+def _strange_labels(desired: Mapping[str, Any], live: Mapping[str, Any]) -> Iterator[Difference]:
+    wanted = desired.get("labels") or {}
+    for key, value in (live.get("labels") or {}).items():
+        if key not in wanted and key.startswith(_READ_AS_OURS):
+            yield ("metadata", "labels", key), value, ABSENT
 
 
 def unlike(path: Path, desired: Any, live: Any) -> Iterator[Difference]:

@@ -16,15 +16,24 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def fetch(api: Api, kinds: Iterable[Kind], selector: str | None = None, *, threads: int = 8) -> Objects:
+def fetch(
+    api: Api,
+    kinds: Iterable[Kind],
+    selector: str | None = None,
+    *,
+    threads: int = 8,
+    audit_ids: dict[Kind, list[str]] | None = None,
+) -> Objects:
     """Return all live objects of `kinds` that the label selector matches, with their managedFields.
 
-    A kind whose CustomResourceDefinition is not installed has none. Raises ForbiddenError, UnavailableError.
+    A kind whose CustomResourceDefinition is not installed has none. `audit_ids` is given those of the reads, by kind.
+    Raises ForbiddenError, UnavailableError.
     """
 
     def read(kind: Kind) -> list[dict[str, Any]]:
+        noted = None if audit_ids is None else audit_ids.setdefault(kind, [])
         try:
-            return api.list(kind, selector=selector)
+            return api.list(kind, selector=selector, audit_ids=noted)
         except NotFoundError:
             return []
 

@@ -52,8 +52,8 @@ class Owner:
 
     @property
     def ours(self) -> bool:
-        """Whether the entry is of this program."""
-        return self.manager == FIELD_MANAGER
+        """Whether the entry is of this program, which applies; by its name anybody may update."""
+        return self.applied and self.manager == FIELD_MANAGER
 
     def owns(self, path: Path, live: Mapping[str, Any]) -> bool:
         """Whether the entry holds `path` of `live`, or what contains it as a whole (an atomic list or map)."""

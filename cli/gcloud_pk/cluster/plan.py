@@ -9,11 +9,14 @@ from typing import Any
 
 from gcloud_pk.cluster.compare import ABSENT, differences, same
 from gcloud_pk.cluster.display import in_words, parts
-from gcloud_pk.cluster.kinds import ObjectKey, key_of
+from gcloud_pk.cluster.kinds import TENANT_POLICY, ObjectKey, key_of
+from gcloud_pk.cluster.likeness import added
 from gcloud_pk.cluster.ownership import Owner, Path, owners, shown, value_at
 from gcloud_pk.model.labels import CONTENT_HASH, FIELD_MANAGER
 
-_DELETION: Path = ("metadata", "deletionTimestamp")
+DELETION: Path = ("metadata", "deletionTimestamp")
+_SUSPENDED: Path = ("spec", "suspended")
+"""Of a TenantPolicy: what `tenant suspend` writes and `tenant resume` takes off; nobody else does."""
 
 
 class Action(StrEnum):
@@ -42,7 +45,7 @@ class FieldChange:
     """Where it stands, for writing; of an element of a list that is compared as a whole, the list."""
 
     def __str__(self) -> str:
-        if self.steps == _DELETION:
+        if self.steps == DELETION:
             return f"is being deleted since {self.before}: waited for until it is gone, then created anew"
         owner = f" (by {self.manager})" if self.manager else ""
         return f"{self.path}: {in_words(self.before, self.after)}{owner}"
@@ -99,9 +102,10 @@ class Plan:
         return tuple((change, field_change) for change in self.changes for field_change in change.conflicts)
 
 
-def plan(desired: Sequence[dict[str, Any]], live: Mapping[ObjectKey, dict[str, Any]]) -> Plan:
+def plan(desired: Sequence[dict[str, Any]], live: Mapping[ObjectKey, dict[str, Any]], *, exactly: bool = False) -> Plan:
     """Return what makes `live` hold `desired`. A live object that nobody desires is removed: pass only prunable ones.
 
+    `exactly`: what is in the body and nobody owns is a difference too, unless it is a default that `likeness` knows.
     Raises ValueError when two desired objects have one key, KeyError for a kind that `kinds.py` does not know.
     """
     changes: dict[ObjectKey, Change] = {}
@@ -109,33 +113,42 @@ def plan(desired: Sequence[dict[str, Any]], live: Mapping[ObjectKey, dict[str, A
         key = key_of(manifest)
         if key in changes:
             raise ValueError(f"{key} is desired twice")
-        changes[key] = _change(key, manifest, live.get(key))
+        changes[key] = _change(key, manifest, live.get(key), exactly=exactly)
     removals = [Change(Action.REMOVE, key, None, live[key]) for key in sorted(live.keys() - changes.keys())]
     return Plan((*changes.values(), *removals))
 
 
-def _change(key: ObjectKey, desired: dict[str, Any], live: dict[str, Any] | None) -> Change:
+def _change(key: ObjectKey, desired: dict[str, Any], live: dict[str, Any] | None, *, exactly: bool) -> Change:
     if live is None:
         return Change(Action.CREATE, key, desired)
-    if since := value_at(live, _DELETION):
+    if since := value_at(live, DELETION):
         # Whatever else differs goes with it.
-        gone = FieldChange(shown(_DELETION), since, ABSENT, steps=_DELETION)
+        gone = FieldChange(shown(DELETION), since, ABSENT, steps=DELETION)
         return Change(Action.CHANGE, key, desired, live, (gone,))
-    fields = field_changes(desired, live)
+    fields = field_changes(desired, live, exactly=exactly)
     return Change(Action.CHANGE if fields else Action.KEEP, key, desired, live, fields)
 
 
-def field_changes(desired: dict[str, Any], live: dict[str, Any]) -> tuple[FieldChange, ...]:
-    """Return the fields of one live object that are not as desired, each with who owns its value."""
+def field_changes(desired: dict[str, Any], live: dict[str, Any], *, exactly: bool = False) -> tuple[FieldChange, ...]:
+    """Return the fields of one live object that are not as desired, each with who owns its value.
+
+    What nobody owns is the server's default, as long as the object says that we applied it. Where it does not,
+    somebody cleared its managedFields, or it was never ours: then it is compared `exactly`.
+    """
     differing = differences(desired, live)
-    foreign = _has_foreign(live)
-    if not differing and not foreign:
+    suspect = _is_touched(live)
+    if not differing and not suspect and not exactly:
         return ()
     found = {path: (before, after) for path, before, after in differing}
     entries = owners(live)
     others = [owner for owner in entries if not owner.ours]
-    ours = [owner for owner in entries if owner.ours and owner.applied]
-    for path in _strange(desired, live, others, ours):
+    ours = [owner for owner in entries if owner.ours]
+    strange = _strange(desired, live, others, ours)
+    if exactly or not ours:
+        strange += added(desired, live)
+    for path in strange:
+        if path == _SUSPENDED and desired["kind"] == TENANT_POLICY.kind:
+            continue
         # Once: as the part that differs, or as the whole that an owner holds.
         if not any(path[: len(known)] == known[: len(path)] for known in found):
             found[path] = (value_at(live, path), value_at(desired, path))
@@ -149,10 +162,10 @@ def field_changes(desired: dict[str, Any], live: dict[str, Any]) -> tuple[FieldC
     return tuple(change for path, values in found.items() for change in _field_change(path, *values, live, others))
 
 
-def _has_foreign(live: dict[str, Any]) -> bool:
-    """Whether anybody else owns fields of the object itself; the quick answer for the many that are untouched."""
-    entries = live["metadata"].get("managedFields") or ()
-    return any(entry.get("manager") != FIELD_MANAGER and not entry.get("subresource") for entry in entries)
+def _is_touched(live: dict[str, Any]) -> bool:
+    """Whether the object itself is not ours alone by what it says; the quick answer for the many that are."""
+    own = [entry for entry in live["metadata"].get("managedFields") or () if not entry.get("subresource")]
+    return not own or any(e.get("manager") != FIELD_MANAGER or e.get("operation") != "Apply" for e in own)
 
 
 def _strange(desired: dict[str, Any], live: dict[str, Any], others: list[Owner], ours: list[Owner]) -> list[Path]:

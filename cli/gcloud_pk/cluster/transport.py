@@ -174,8 +174,15 @@ class Api:
             raise refusal(answer, path)
         return answer.body
 
-    def list(self, kind: Kind, *, namespace: str | None = None, selector: str | None = None) -> list[dict[str, Any]]:
-        """Return all objects of a kind, with `apiVersion` and `kind` filled in.
+    def list(
+        self,
+        kind: Kind,
+        *,
+        namespace: str | None = None,
+        selector: str | None = None,
+        audit_ids: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return all objects of a kind, with `apiVersion` and `kind` filled in. `audit_ids`: gets those of the reads.
 
         A consistent read (no `resourceVersion`): what this program wrote a moment ago is seen, and the server answers
         it from its watch cache all the same. Raises as `get` does.
@@ -187,6 +194,8 @@ class Api:
         path = kind.path(namespace)
         while True:
             answer = self.request("GET", path, params=params)
+            if audit_ids is not None and answer.audit_id:
+                audit_ids.append(answer.audit_id)
             if answer.status == 410 and "continue" in params:
                 # The snapshot that the pages come from is gone (compaction): read everything again, in one piece.
                 items.clear()

@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 from gcloud_pk.cluster.answer import Answer, ConflictError, refusal
+from gcloud_pk.cluster.compare import names_in
 from gcloud_pk.cluster.kinds import NETWORK_POLICY, ROLE_BINDING, ObjectKey, key_of
-from gcloud_pk.cluster.ownership import Path, value_at
-from gcloud_pk.cluster.plan import Action, Change, FieldChange, field_changes
+from gcloud_pk.cluster.ownership import Element, Path, owners, value_at
+from gcloud_pk.cluster.plan import DELETION, Action, Change, FieldChange, field_changes
 from gcloud_pk.cluster.transport import APPLY_PATCH, JSON_PATCH, Api
 from gcloud_pk.errors import PartialError
 from gcloud_pk.model.labels import FIELD_MANAGER, GROUP
@@ -32,6 +33,9 @@ _ORPHAN = "orphan"
 
 _COLLECTOR_SECONDS = 10.0
 """How long the garbage collector has for that. Access that stays is worse than what belonged to it being lost."""
+
+_NOBODY = "before-first-apply"
+"""Whom the server names in a conflict over an object whose managedFields are empty."""
 
 _HELD_SECONDS = 5.0
 """How long what nothing holds any more may still be seen."""
@@ -109,12 +113,14 @@ def _take_over(api: Api, change: Change, answer: Answer, *, force_conflicts: boo
     shown = {(field.path, field.manager) for field in change.fields}
     for _ in range(_ROUNDS):
         live = api.get(change.key.path)
-        contested = [field for field in field_changes(change.desired or {}, live) if field.manager]
+        # What names no owner at all was compared in full, so that the plan showed all of it.
+        nobody = {_NOBODY} if not owners(live) else set()
+        contested = [field for field in field_changes(change.desired or {}, live) if field.manager or nobody]
         if not force_conflicts:
             _refuse_applied(change.key, contested)
             news = [str(field) for field in contested if (field.path, field.manager) not in shown]
             # What the server counts as a conflict and the comparison does not is news too.
-            known = {field.manager for field in contested}
+            known = {field.manager for field in contested} | nobody
             if _managers(answer) - known:
                 news += [f"{cause.get('field')}: {cause.get('message')}" for cause in answer.causes]
             if news:
@@ -166,16 +172,28 @@ def _refuse_adoption(change: Change, answer: Answer) -> None:
 
 
 def _strange_paths(change: Change) -> list[Path]:
-    """Return what apply cannot remove, because somebody else owns it: the topmost things not desired."""
+    """Return what apply may leave, because it is not ours: the topmost things not desired, and elements of lists."""
     paths: dict[Path, None] = {}
     for field in change.fields:
-        if field.manager is not None and field.steps and value_at(change.desired, field.steps) is None:
+        if not field.steps or field.steps == DELETION:
+            continue
+        wanted = value_at(change.desired, field.steps)
+        if wanted is None:
             depth = next(
                 (n for n in range(1, len(field.steps)) if value_at(change.desired, field.steps[:n]) is None),
                 len(field.steps),
             )
             paths[field.steps[:depth]] = None
+        for name in _surplus(wanted, value_at(change.live, field.steps)):
+            paths[*field.steps, Element((("name", name),))] = None
     return list(paths)
+
+
+def _surplus(wanted: Any, live: Any) -> list[str]:
+    """Return the names of elements that only the live list has: of a list that the server merges, apply leaves them."""
+    if not isinstance(wanted, list) or not isinstance(live, list):
+        return []
+    return [name for name in names_in(live) or () if name not in (names_in(wanted) or ())]
 
 
 def _strip(api: Api, change: Change, answer: Answer, strange: list[Path]) -> Answer:

@@ -11,6 +11,7 @@ import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
 from gcloud_pk.commands.connection import open_registry, open_verifier
+from gcloud_pk.commands.isolation import isolation, probes
 from gcloud_pk.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ def impact(invocation: Invocation, namespaces: tuple[str, ...], tenant: str | No
     made = report("impact", findings, operator=who, started=started, finished=dt.datetime.now(dt.UTC))
     present(console, made)
     return exit_code(findings)
+
+
+audit.add_command(isolation)
+audit.add_command(probes)
 
 
 def judged_ahead(console: Console, reader: Api, asked: Asked, namespaces: Sequence[str]) -> list[Finding]:

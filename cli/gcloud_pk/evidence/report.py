@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ Report = dict[str, Any]
 UNKNOWN = "unknown"
 
 _WRONG = {Verdict.FAIL.value, Verdict.ERROR.value, Verdict.NOT_CHECKED.value}
-_SHOWN_IN_FULL = (Verdict.FAIL.value, Verdict.ERROR.value, Verdict.NOT_CHECKED.value, Verdict.WAIVED.value)
+SHOWN_IN_FULL = (Verdict.FAIL.value, Verdict.ERROR.value, Verdict.NOT_CHECKED.value, Verdict.WAIVED.value)
+"""Verdicts that a person should look at, the worst first."""
 
 _INDENT = " " * 18
 
@@ -55,7 +56,7 @@ def report(
         "omitted": sorted(set(omitted)),
         "verdicts": count(results),
     }
-    cleaned = _encodable(shape)
+    cleaned = encodable(shape)
     assert isinstance(cleaned, dict)  # noqa: S101 - a dict stays one
     return cleaned
 
@@ -66,14 +67,14 @@ def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """Return `value` without lone surrogates, which JSON can carry in and UTF-8 cannot carry out."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encodable(item) for item in value]
+        return [encodable(item) for item in value]
     return value
 
 
@@ -186,46 +187,51 @@ def to_text(report: Report, *, every: bool = False) -> str:
     """
     lines: list[str] = []
     for subject, results in _by_subject(report).items():
-        lines.append(f"{_line(subject)}: {_counted(Counter(r['verdict'] for r in results))}")
-        full = [r for r in results if r["verdict"] in _SHOWN_IN_FULL]
-        for result in sorted(full, key=lambda r: _SHOWN_IN_FULL.index(r["verdict"])):
-            lines += _in_full(result)
+        lines.append(f"{line(subject)}: {counted(Counter(r['verdict'] for r in results))}")
+        full = [r for r in results if r["verdict"] in SHOWN_IN_FULL]
+        for result in sorted(full, key=lambda r: SHOWN_IN_FULL.index(r["verdict"])):
+            lines += in_full(result)
         if every:
-            lines += [line for r in results if r["verdict"] not in _SHOWN_IN_FULL for line in _in_short(r)]
+            lines += [text for r in results if r["verdict"] not in SHOWN_IN_FULL for text in in_short(r)]
     lines.append("")
     if report["omitted"]:
-        ids = f" ({', '.join(_line(i) for i in report['omitted'])})" if every else ""
+        ids = f" ({', '.join(line(i) for i in report['omitted'])})" if every else ""
         lines.append(f"left out of this run: {len(report['omitted'])} checks{ids}")
-    lines.append(f"{_conclusion(report)}: {_counted(report['verdicts'])}")
+    lines.append(f"{conclusion(report)}: {counted(report['verdicts'])}")
     return "\n".join(lines)
 
 
 def _heading(result: Mapping[str, Any]) -> str:
-    return f"  {result['verdict'].upper():<14}  {_line(result['id'])}  {_line(result['title'])}"
+    return f"  {result['verdict'].upper():<14}  {line(result['id'])}  {line(result['title'])}"
 
 
-def _in_short(result: Mapping[str, Any]) -> list[str]:
-    reason = [f"{_INDENT}reason: {_line(result['reason'])}"] if result["reason"] else []
+def in_short(result: Mapping[str, Any]) -> list[str]:
+    """Return the line of a check, and its reason where there is one."""
+    reason = [f"{_INDENT}reason: {line(result['reason'])}"] if result["reason"] else []
     return [_heading(result), *reason]
 
 
-def _in_full(result: Mapping[str, Any]) -> list[str]:
+def in_full(result: Mapping[str, Any]) -> list[str]:
+    """Return all lines that tell of a check what a person should know."""
     lines = [_heading(result)]
     told = {name: result[name] for name in ("expected", "observed", "reason") if result[name]}
     if result["controls"]:
         told["controls"] = ", ".join(result["controls"])
-    return lines + [f"{_INDENT}{name}: {_line(text)}" for name, text in told.items()]
+    return lines + [f"{_INDENT}{name}: {line(text)}" for name, text in told.items()]
 
 
-def _line(text: object) -> str:
+def line(text: object) -> str:
+    """Return somebody else's text safe to show, in one line."""
     return escape(text).replace("\n", " ").replace("\t", " ")
 
 
-def _counted(verdicts: Mapping[str, int]) -> str:
+def counted(verdicts: Mapping[str, int]) -> str:
+    """Return `2 pass, 1 fail`."""
     return ", ".join(f"{verdicts[v.value]} {v.value}" for v in Verdict if verdicts.get(v.value)) or "nothing checked"
 
 
-def _conclusion(report: Report) -> str:
+def conclusion(report: Report) -> str:
+    """Return in words what the run came to."""
     verdicts = report["verdicts"]
     if verdicts[Verdict.FAIL.value]:
         return "failed"
@@ -234,8 +240,8 @@ def _conclusion(report: Report) -> str:
     return "nothing wrong"
 
 
-def present(console: Console, report: Report) -> None:
-    """Print the report in the format that was asked for."""
+def present(console: Console, report: Report, text: Callable[..., str] = to_text) -> None:
+    """Print the report in the format that was asked for; `text` makes the one for people."""
     if console.format == "json":
         console.document(report)
     elif console.format == "junit":
@@ -243,4 +249,4 @@ def present(console: Console, report: Report) -> None:
 
         click.echo(to_junit(report), nl=False)
     else:
-        console.show(to_text(report, every=bool(console.verbosity)))
+        console.show(text(report, every=bool(console.verbosity)))

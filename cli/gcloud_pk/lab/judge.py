@@ -19,7 +19,7 @@ from gcloud_pk.errors import GcloudPkError, UnavailableError
 from gcloud_pk.lab import controlplane, state
 from gcloud_pk.lab.sourcing import Wish
 
-_NAME = re.compile(r"judge-([0-9]+)")
+_NAME = re.compile(r"judge-([0-9]+)(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class Bench:
 
 
 @contextmanager
-def bench(console: Console) -> Iterator[Bench]:
+def bench(console: Console, number: int = 0) -> Iterator[Bench]:
     """Start a control plane with what `cluster init` installs; remove it with all it holds.
 
-    Nothing is downloaded or built for it: raises UnavailableError where the programs are not there already.
+    `number` tells apart those of one process; one starts at a time. Nothing is downloaded or built for it: raises
+    UnavailableError where the programs are not there already.
     """
     _sweep(console)
-    name = f"judge-{os.getpid()}"
+    name = f"judge-{os.getpid()}" + (f"-{number}" if number else "")
     try:
         files = str(_started(name, console).kubeconfig)
         yield Bench(Api(kubeconfig.load(files, "admin")), Api(kubeconfig.load(files, "verifier")))

@@ -19,7 +19,7 @@ from gcloud_pk.model.base import (
     matches,
 )
 from gcloud_pk.model.classification import Classification, Exposure, Isolation
-from gcloud_pk.model.request import Cidr, Tier
+from gcloud_pk.model.request import Cidr, Port, Tier
 from gcloud_pk.model.waiver import MOST, Allows, Control, WorkloadKind, WorkloadName
 
 BoundGroup = Annotated[str, Field(min_length=1, max_length=256)]
@@ -80,6 +80,13 @@ class PolicyWaiver(Model):
     expires: Annotated[Str, matches(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day as YYYY-MM-DD")]
 
 
+class EgressFlow(Model):
+    """One network outside the cluster, with the ports at which it may be reached; bounds as of a request's egress."""
+
+    to: Cidr
+    ports: Annotated[tuple[Port, ...], Field(min_length=1, max_length=20)]
+
+
 class TenantPolicySpec(Model):
     """The tenant's own values for the admission policies; an empty list allows nothing."""
 
@@ -93,8 +100,8 @@ class TenantPolicySpec(Model):
     registries: Annotated[tuple[RegistryPrefix, ...], Field(max_length=100)] = ()
     domains: Annotated[tuple[Domain, ...], Field(max_length=1000)] = ()
     storage_classes: Annotated[tuple[DnsLabel, ...], Field(max_length=100)] = ()
-    egress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
-    ingress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=1000)] = ()
+    egress_flows: Annotated[tuple[EgressFlow, ...], Field(max_length=50)] = ()
+    ingress_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=100)] = ()
     reserved_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=50)] = ()
     """The cluster's own ranges: never within what a tenant's network policy opens, whatever else it may name."""
     gateway_namespaces: Annotated[tuple[DnsLabel, ...], Field(max_length=20)] = ()

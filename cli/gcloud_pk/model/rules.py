@@ -240,18 +240,48 @@ def site_problem(site: Site, request: TenantRequest) -> str | None:
     return None
 
 
+def clusters_for(site: Site, request: TenantRequest) -> tuple[Cluster, ...]:
+    """Return the clusters of a site on which a tenant of this isolation may be, in the site's order."""
+    name, isolation = request.metadata.name, request.spec.isolation
+    return tuple(cluster for cluster in site.spec.clusters if cluster.admits(name, isolation))
+
+
+def sharing_problem(site: Site, request: TenantRequest) -> tuple[str, str] | None:
+    """Return why a site has no cluster for a request's isolation and what is expected instead, or None."""
+    if clusters_for(site, request):
+        return None
+    tenant, site_name = request.metadata.name, site.metadata.name
+    clusters = ", ".join(_described(cluster) for cluster in site.spec.clusters)
+    if request.spec.isolation == "dedicated-cluster":
+        return (
+            f"site {site_name!r} has no cluster of tenant {tenant!r} alone; it has {clusters}",
+            f"`dedicatedTo: {tenant}` at a cluster of sites/{site_name}.yaml that holds nobody else",
+        )
+    return (
+        f"every cluster of site {site_name!r} is another tenant's own: {clusters}",
+        f"another site, or a cluster without dedicatedTo in sites/{site_name}.yaml",
+    )
+
+
+def _described(cluster: Cluster) -> str:
+    return f"{cluster.name} ({f'of {cluster.dedicated_to} alone' if cluster.dedicated_to else 'shared'})"
+
+
 def _site(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
     placement = request.spec.site
     if placement is None:
         binding = around.bonds(request)
         admitted = [site for name, site in around.sites.items() if federation.admitted_by_all(name, binding)]
-        if around.sites and all(site_problem(site, request) for site in admitted):
+        suitable = [site for site in admitted if site_problem(site, request) is None]
+        if around.sites and not suitable:
             of = f" of {' and '.join(bond.name for bond in binding)}" if len(admitted) < len(around.sites) else ""
             yield problem(
                 f"no site of the registry may hold {request.spec.classification} data{of}",
                 field="spec.site",
                 expected="a site in sites/ that admits the class",
             )
+        elif around.registry and (around.sites or request.spec.isolation == "dedicated-cluster"):
+            yield from _no_room(request, suitable)
         return
     for role, name in (("primary", placement.primary), ("recovery", placement.recovery)):
         if name is None or not around.registry:
@@ -262,8 +292,24 @@ def _site(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:
             yield problem(f"site {name!r} is not in sites/", field=f"spec.site.{role}", expected=f"one of: {known}")
         elif reason := site_problem(site, request):
             yield problem(reason, field=f"spec.site.{role}", expected="a site that may hold the class")
+        elif unshared := sharing_problem(site, request):
+            yield problem(unshared[0], field=f"spec.site.{role}", expected=unshared[1])
     if placement.recovery == placement.primary:
         yield problem("the recovery site is the primary site", field="spec.site.recovery", expected="another site")
+
+
+def _no_room(request: TenantRequest, suitable: Sequence[Site]) -> Iterator[Problem]:
+    """Yield that none of the sites that may hold the class has a cluster for the isolation."""
+    problems = [sharing_problem(site, request) for site in suitable]
+    if all(problems):
+        reasons = [found[0] for found in problems if found] or ["the registry has no site"]
+        yield problem(
+            f"no site has a cluster for isolation {request.spec.isolation!r}: {'; '.join(reasons)}",
+            field="spec.isolation" if request.spec.isolation == "dedicated-cluster" else "spec.site",
+            expected=f"`dedicatedTo: {request.metadata.name}` at a cluster in sites/ that holds nobody else"
+            if request.spec.isolation == "dedicated-cluster"
+            else "a cluster without dedicatedTo in sites/",
+        )
 
 
 def _groups(request: TenantRequest, around: Surroundings) -> Iterator[Problem]:

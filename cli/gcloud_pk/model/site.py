@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gcloud_pk.model.base import API_VERSION, DnsLabel, Line, Model, ObjectName, Province, Str, Unique, matches
-from gcloud_pk.model.classification import Classification, SiteKind
-from gcloud_pk.model.request import Cidr
+from gcloud_pk.model.classification import Classification, Isolation, SiteKind
+from gcloud_pk.model.request import TENANT_LENGTH, Cidr
 
 ClusterUid = Annotated[
     Str, matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "the UID of the cluster's kube-system namespace")
@@ -72,12 +72,19 @@ class Cluster(Model):
     ingress_namespace: DnsLabel = Field("gateway", description="the namespace that traffic enters by")
     monitoring_namespace: DnsLabel = Field("monitoring", description="the namespace that metrics are read from")
     networks: Networks | None = Field(None, description="its own ranges: {pods, services, nodes}")
+    dedicated_to: Annotated[DnsLabel, Field(max_length=TENANT_LENGTH)] | None = Field(
+        None, description="the only tenant that it is for; tenants of isolation dedicated-cluster need one of their own"
+    )
     priority_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50), Unique] = Field(
         (), description="PriorityClasses that tenants may name; a global default of the cluster must be among them"
     )
     runtime_classes: Annotated[tuple[ObjectName, ...], Field(max_length=50), Unique] = Field(
         (), description="RuntimeClasses that tenants may name"
     )
+
+    def admits(self, tenant: str, isolation: Isolation) -> bool:
+        """Whether a tenant of a level of isolation may come here: nobody may share a cluster that is somebody's own."""
+        return self.dedicated_to == tenant or (self.dedicated_to is None and isolation != "dedicated-cluster")
 
     @property
     def reserved(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gcloud_pk.model.federation import Bond, admitted_by_all
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.request import Environment, TenantRequest
-from gcloud_pk.model.rules import site_problem
+from gcloud_pk.model.rules import clusters_for, site_problem
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Cluster, Site
 from gcloud_pk.model.waiver import Grant
@@ -51,11 +51,13 @@ class Tenant:
 
 
 def place(request: TenantRequest, sites: Mapping[str, Site], binding: Collection[Bond] = ()) -> Site | None:
-    """Return the primary site: as asked, else the first by name that may hold the class; None where there is none.
+    """Return the primary site: as asked, else the first by name with a cluster for it; None where there is none.
 
-    `binding`: the jurisdictions that bind the tenant; a site that one of them does not name is none.
+    A cluster for it: at a site that may hold the class, and shared or its own as its isolation demands. `binding`: the
+    jurisdictions that bind the tenant; a site that one of them does not name is none.
     """
     admitted = {name: site for name, site in sites.items() if admitted_by_all(name, binding)}
     if request.spec.site is not None:
         return admitted.get(request.spec.site.primary)
-    return next((admitted[name] for name in sorted(admitted) if site_problem(admitted[name], request) is None), None)
+    fit = (site for _, site in sorted(admitted.items()) if site_problem(site, request) is None)
+    return next((site for site in fit if clusters_for(site, request)), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast, get_args
 
@@ -38,14 +38,15 @@ Subject = Annotated[
     Str,
     Field(max_length=400),
     matches(
-        r"[a-z]+(/[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)+",
+        r"[a-z]+(/[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?)+",
         "one subject, written out and without wildcard, such as tenant/moitt/prod/Deployment/web",
     ),
 ]
+_WORKLOAD_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 WorkloadName = Annotated[
     Str,
     Field(min_length=1, max_length=253),
-    matches(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "the name of one workload, without wildcard"),
+    matches(_WORKLOAD_NAME, "the name of one workload, without wildcard"),
 ]
 Allowed = Annotated[
     Str, Field(min_length=1, max_length=512), matches(r"[!-~]+( [!-~]+)*", "an exact value, as the refusal shows it")
@@ -57,7 +58,9 @@ class Waiver(Model):
     """What is excepted, for whom, why, until when (the end of that day, UTC), and who asks for it."""
 
     control: Control = Field(description="the rule that is waived, such as GPK-IMG-01")
-    subject: Subject = Field(description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>")
+    subject: Subject = Field(
+        description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>, or cluster/<cluster>/<Kind>/<name>"
+    )
     allows: Allows = Field((), description="the exact values that are allowed, as the refusal shows them")
     reason: Prose = Field(description="why it cannot comply yet, and what is done about it")
     author: Principal = Field(description="who proposes it, as an e-mail address; somebody else approves it")
@@ -72,6 +75,11 @@ class Waiver(Model):
     def workload(self) -> Workload | None:
         """The workload that the subject names, where it is one of a tenant's."""
         return workload(self.subject)
+
+    @property
+    def fixture(self) -> Fixture | None:
+        """The object that the subject names, where it is one of a cluster's."""
+        return fixture(self.subject)
 
 
 class Ending(Model):
@@ -95,6 +103,36 @@ class Workload:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of environment {self.environment} of tenant {self.tenant}"
+
+
+@dataclass(frozen=True, order=True)
+class Fixture:
+    """One object of a cluster that stands beside the platform's; `namespace` is empty for what has none."""
+
+    cluster: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in ("cluster", self.cluster, self.kind, self.namespace, self.name) if part)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An approved waiver of one object of a cluster, as an audit judges it. `waiver`: its name in the registry.
+
+    `allows`: SHA-256 of what may stand there, as the finding shows it; `expires` is the audit's to compare.
+    """
+
+    control: str
+    fixture: Fixture
+    allows: tuple[str, ...]
+    expires: dt.date
+    waiver: str
+    reason: str
+    author: str
+    approvers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -137,17 +175,31 @@ def workload(subject: str) -> Workload | None:
     return Workload(parts[1], parts[2], cast("WorkloadKind", parts[3]), parts[4])
 
 
+def fixture(subject: str) -> Fixture | None:
+    """Return the object of `cluster/<cluster>/<Kind>/[<namespace>/]<name>`; None where it is something else."""
+    parts = subject.split("/")
+    if parts[0] != "cluster" or len(parts) not in {4, 5}:
+        return None
+    return Fixture(parts[1], parts[2], parts[3] if len(parts) == 5 else "", parts[-1])
+
+
 def problems(
-    waiver: Waiver, known: Mapping[str, Waivable], environments: Mapping[str, frozenset[str]]
+    waiver: Waiver,
+    known: Mapping[str, Waivable],
+    environments: Mapping[str, frozenset[str]],
+    of_clusters: Collection[str] = (),
 ) -> Iterator[Problem]:
     """Yield what is wrong with a waiver that is well formed; of expiry, `too_far` speaks.
 
-    `known`: what can be waived, by rule; `environments`: of each tenant of the registry.
+    `known`: what can be waived, by rule; `environments`: of each tenant of the registry; `of_clusters`: the checks of a
+    cluster that can be waived for one of its objects.
     """
     if waiver.sort not in get_args(Sort):
         yield problem(
             f"{waiver.sort!r} is no sort of subject", field="subject", expected=f"one of {', '.join(get_args(Sort))}"
         )
+    if waiver.sort == "cluster" and waiver.control.startswith("ISO-"):
+        yield from _wrong_of_cluster(waiver, of_clusters)
     if waiver.sort != "tenant":
         return
     yield from _wrong_subject(waiver, environments)
@@ -166,6 +218,25 @@ def problems(
             yield problem(f"{value!r} cannot be allowed", field=f"allows[{index}]", expected=rule.value)
 
 
+def _wrong_of_cluster(waiver: Waiver, of_clusters: Collection[str]) -> Iterator[Problem]:
+    if waiver.control not in of_clusters:
+        yield problem(
+            f"{waiver.control} cannot be waived for an object of a cluster",
+            field="control",
+            expected=f"one of {', '.join(sorted(of_clusters))}",
+        )
+    if waiver.fixture is None:
+        yield problem(
+            "is no object of a cluster", field="subject", expected="cluster/<cluster>/<Kind>/[<namespace>/]<name>"
+        )
+    expected = "sha256: and 64 hexadecimal digits, as the finding shows them"
+    if not waiver.allows:
+        yield problem("is empty: nothing would be waived", field="allows", expected=expected)
+    for index, value in enumerate(waiver.allows):
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+            yield problem(f"{value!r} is no digest of an object", field=f"allows[{index}]", expected=expected)
+
+
 def _wrong_subject(waiver: Waiver, environments: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
     found = waiver.workload
     if found is None:
@@ -181,7 +252,7 @@ def _wrong_subject(waiver: Waiver, environments: Mapping[str, frozenset[str]]) -
             field="subject",
             expected=f"one of {', '.join(get_args(WorkloadKind))}",
         )
-    if found.name != found.name.lower():
+    if not re.fullmatch(_WORKLOAD_NAME, found.name):
         yield problem(f"{found.name!r} is no name of a workload", field="subject", expected="its name in lower case")
     if found.tenant not in environments:
         yield problem(f"there is no tenant {found.tenant!r}", field="subject", expected="a tenant of the registry")

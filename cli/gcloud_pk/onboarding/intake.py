@@ -59,7 +59,6 @@ def take_in(
     tenant counts beside the registry: that it is suspended there, or (`buried`) was offboarded.
     """
     intake = Intake()
-    present = dict(in_place)
     wanted = sorted(registry.tenants) if names is None else list(dict.fromkeys(names))
     intake.moments = {name: _moment(registry, name, in_place.get(name)) for name in wanted}
     if names is None:
@@ -83,7 +82,7 @@ def take_in(
                 intake.skipped.append(Skipped(name, placed))
                 continue
             check_no_way_back(placed, in_place.get(name))
-            _check_shared(placed, present)
+            _check_shared(placed, in_place, intake.tenants)
         except GcloudPkError as error:
             if names is not None:
                 raise
@@ -93,7 +92,6 @@ def take_in(
             )
             intake.skipped.append(Skipped(name, status if waits else error.message, None if waits else error))
             continue
-        present.setdefault(name, {"spec": {"isolation": placed.request.spec.isolation}})
         intake.tenants.append(placed)
         intake.notes += registry.waivers.notes(name, registry.now.date())
     if names is None:
@@ -138,14 +136,21 @@ def _moment(registry: Registry, name: str, parent: Mapping[str, Any] | None) -> 
     return dt.datetime.fromisoformat(moment) if moment else None
 
 
-def _check_shared(tenant: Tenant, present: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse to share a cluster that is one tenant's own. `present`: those in place and those that come before."""
-    others = sorted(name for name in present if name != tenant.name)
+def _check_shared(tenant: Tenant, in_place: Mapping[str, Mapping[str, Any]], coming: Sequence[Tenant]) -> None:
+    """Refuse to share a cluster that is one tenant's own, whatever its site says.
+
+    `in_place`: the Tenants of this cluster; `coming`: those of this run, which count where they go to the same cluster.
+    """
+    there = {name: (parent.get("spec") or {}).get("isolation") for name, parent in in_place.items()}
+    beside = [one for one in coming if (one.site, one.cluster) == (tenant.site, tenant.cluster)]
+    levels = {one.name: one.request.spec.isolation for one in beside} | there
+    others = sorted(name for name in levels if name != tenant.name)
     if tenant.request.spec.isolation == "dedicated-cluster" and others:
         raise RefusedError(
             f"tenant {tenant.name} asks for a cluster of its own, and this one holds {', '.join(others[:5])}",
-            resolution="give the tenant's site a cluster that holds no other tenant",
+            resolution="give the tenant's site a cluster that holds no other tenant, with dedicatedTo: "
+            f"{tenant.name}, or take the others off this one",
         )
-    alone = [name for name in others if present[name].get("spec", {}).get("isolation") == "dedicated-cluster"]
+    alone = [name for name in others if levels[name] == "dedicated-cluster"]
     if alone:
         raise RefusedError(f"this cluster is dedicated to tenant {alone[0]}; {tenant.name} may not share it")

@@ -57,16 +57,17 @@ _ESTABLISHED_PATIENCE = 30.0
 def plan_platform(api: Api) -> Plan:
     """Return what `cluster init` would do. Only LISTs."""
     live = fetch(api, SHARED, selector=_SELECTOR)
-    return plan(platform_objects(), live)
+    return plan(platform_objects(), live, exactly=True)
 
 
 def check_intact(api: Api) -> None:
     """Refuse where an admission policy or its binding is not as this version installs it. Only LISTs.
 
-    The canary tells which revision was installed; this tells that nobody has taken a part of it away since.
+    The canary tells which revision was installed; this tells that nobody has taken a part of it away since, nor added
+    what narrows it: a selector, a condition, an exclusion.
     """
     desired = [manifest for manifest in platform_objects() if key_of(manifest).kind in _POLICIES]
-    wrong = plan(desired, fetch(api, _POLICIES, selector=_SELECTOR)).writes
+    wrong = plan(desired, fetch(api, _POLICIES, selector=_SELECTOR), exactly=True).writes
     if wrong:
         raise UnavailableError(
             "the platform's admission policies are not as they were installed; nothing was written",

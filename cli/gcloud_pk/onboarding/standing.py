@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gcloud_pk.errors import RefusedError
 from gcloud_pk.model.request import TenantRequest
+from gcloud_pk.model.rules import clusters_for, sharing_problem
 from gcloud_pk.model.site import Cluster, Site
 from gcloud_pk.model.tenant import UNREGISTERED, place
 from gcloud_pk.registry.folder import Registry
@@ -73,23 +74,34 @@ def recognise(
 def home(request: TenantRequest, registry: Registry, standing: Standing | None) -> tuple[Site | None, Cluster] | str:
     """Return the site and cluster a tenant is rendered for, or why it does not belong on this cluster.
 
-    Without a standing (no cluster is asked) the first cluster of the tenant's site counts.
+    Without a standing (no cluster is asked) the first cluster of the tenant's site that it may use counts. A cluster
+    that is one tenant's own (`dedicatedTo`) is nobody else's, and `isolation: dedicated-cluster` goes to no other.
     """
     site = place(request, registry.sites, registry.demand(request).binding)
     if site is None:
         if registry.sites:
-            return "no site of the registry may hold its class"
+            return "no site of the registry has a cluster that may hold its class at its isolation"
+        if request.spec.isolation == "dedicated-cluster":
+            return "the registry has no site, so no cluster is its own"
         return None, UNREGISTERED
+    clusters = clusters_for(site, request)
+    if not clusters:
+        return "; expected ".join(sharing_problem(site, request) or ())
     if standing is None:
-        return site, site.spec.clusters[0]
+        return site, clusters[0]
     if standing.site is not None and standing.cluster is not None:
-        if site.metadata.name == standing.site.metadata.name:
+        if site.metadata.name != standing.site.metadata.name:
+            return f"its site is {site.metadata.name}"
+        if standing.cluster in clusters:
             return site, standing.cluster
-        return f"its site is {site.metadata.name}"
+        own = ", ".join(cluster.name for cluster in clusters)
+        if standing.cluster.dedicated_to is not None:
+            return f"the cluster is of tenant {standing.cluster.dedicated_to} alone; of its site it may use {own}"
+        return f"the cluster is shared, and it asks for one of its own, which is {own}"
     if any(cluster.uid for cluster in site.spec.clusters):
         return f"its site is {site.metadata.name}, which has another cluster"
     # Nobody has registered a cluster for the site yet: a lab, or an allowed cluster, may stand in for it.
-    return site, site.spec.clusters[0]
+    return site, clusters[0]
 
 
 def observe(registry: Registry, uid: str, *, labs: Mapping[str, str], trust: Path | None) -> Standing:

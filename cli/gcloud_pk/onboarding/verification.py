@@ -12,7 +12,9 @@ from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.proof.target import Target, TargetEnvironment
 from gcloud_pk.proof.verify import verify
 from gcloud_pk.registry.folder import Registry
+from gcloud_pk.render.namespace import egress_flows
 from gcloud_pk.render.network import declared_flows
+from gcloud_pk.render.quota import limits, quota
 
 if TYPE_CHECKING:
     from gcloud_pk.onboarding.run import Verify
@@ -47,6 +49,7 @@ def target(
         other_namespaces=tuple(sorted(namespaces[other]))[:_TRIED] if other else (),
         other_groups=tenant.bound(other_groups),
         isolation=spec.isolation,
+        classification=spec.classification,
     )
 
 
@@ -59,13 +62,15 @@ def environment(tenant: Tenant, asked: Environment) -> TargetEnvironment:
         registries=tuple(sorted(spec.registries)),
         domains=tuple(sorted(asked.domains)),
         storage_classes=tuple(sorted(spec.storage_classes)),
-        egress_cidrs=tuple(sorted({flow.to for flow in asked.egress})),
+        egress_flows=egress_flows(asked),
         ingress_cidrs=tuple(sorted(asked.allow_from)),
         reserved_cidrs=tenant.cluster.reserved,
         gateway_namespaces=(tenant.cluster.ingress_namespace,) if asked.domains else (),
         priority_classes=tuple(sorted(tenant.cluster.priority_classes)),
         runtime_classes=tuple(sorted(tenant.cluster.runtime_classes)),
         flows=declared_flows(tenant, asked)["spec"],
+        quota=quota(tenant, asked)["spec"]["hard"],
+        limits=tuple(limits(tenant, asked)["spec"]["limits"]),
         waivers=tuple(grant for grant in tenant.waivers if grant.environment == asked.name),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-Verb = Literal["create", "update", "patch", "delete", "deletecollection", "get", "list"]
+Verb = Literal["create", "update", "patch", "delete", "deletecollection", "get", "list", "watch"]
 
 _METHODS: dict[str, str] = {
     "create": "POST",
@@ -16,7 +16,12 @@ _METHODS: dict[str, str] = {
     "deletecollection": "DELETE",
     "get": "GET",
     "list": "GET",
+    "watch": "GET",
 }
+
+
+Body = dict[str, Any] | list[Any]
+"""An object or a merge patch; a list is a JSON Patch (RFC 6902)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,11 @@ class Resource:
         if not all(parts) or len(parts) not in {2, 3}:
             raise ValueError(f"expected version/plural or group/version/plural, not {text!r}")
         return cls("", *parts) if len(parts) == 2 else cls(*parts)
+
+    @property
+    def group_version(self) -> str:
+        """Group and version as objects write them (`apiVersion`)."""
+        return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path; names are quoted."""
@@ -56,7 +66,7 @@ class Call:
     namespace: str | None
     name: str | None = None
     subresource: str | None = None
-    body: dict[str, Any] | None = None
+    body: Body | None = None
 
     @property
     def method(self) -> str:
@@ -70,15 +80,22 @@ class Call:
 
     @property
     def params(self) -> dict[str, str]:
-        """`dryRun=All` for whatever could write; a list asks for one object: whether it may is the question."""
+        """`dryRun=All` for whatever could write; a list asks for one object: whether it may is the question.
+
+        A watch ends by itself after a second.
+        """
         if self.verb == "list":
             return {"limit": "1"}
+        if self.verb == "watch":
+            return {"watch": "true", "timeoutSeconds": "1"}
         return {} if self.verb == "get" else {"dryRun": "All"}
 
     @property
     def content_type(self) -> str:
-        """The body's media type; patches are merge patches (RFC 7386)."""
-        return "application/merge-patch+json" if self.verb == "patch" else "application/json"
+        """The body's media type: a list is a JSON Patch (RFC 6902), any other patch a merge patch (RFC 7386)."""
+        if self.verb != "patch":
+            return "application/json"
+        return "application/json-patch+json" if isinstance(self.body, list) else "application/merge-patch+json"
 
     @property
     def scope(self) -> str:

@@ -10,6 +10,7 @@ from gcloud_pk.model.quantity import Quantity
 from gcloud_pk.proof.patch import Edit
 
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_BOUNDS = ("default", "defaultRequest", "max", "min")
 _MOST_CONTAINERS = 64
 
 
@@ -32,6 +33,42 @@ def hard_limits(quotas: Iterable[Mapping[str, Any]]) -> dict[str, Quantity]:
             value = Quantity.parse(amount)
             tightest[name] = min(value, tightest.get(name, value))
     return tightest
+
+
+def unlike_quota(quotas: Iterable[Mapping[str, Any]], wanted: Mapping[str, str]) -> list[str]:
+    """Return in words where what all quotas together allow is not `wanted`. Raises ValueError for no quantity."""
+    hard = hard_limits(quotas)
+    return [
+        f"the quota allows {hard[name]} {name}, not {amount}"
+        for name, amount in wanted.items()
+        if name in hard and hard[name] != Quantity.parse(amount)
+    ]
+
+
+def unlike_limits(limit_ranges: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return in words where the limit ranges say other amounts than the `wanted` items; what they leave out counts.
+
+    Raises ValueError for no quantity.
+    """
+    limit_ranges = list(limit_ranges)
+    found = []
+    for item in wanted:
+        for bound in _BOUNDS:
+            for name, amount in item.get(bound, {}).items():
+                said = _said(limit_ranges, item["type"], bound, name)
+                if {Quantity.parse(each) for each in said} != {Quantity.parse(amount)}:
+                    words = " and ".join(sorted(said)) or "nothing"
+                    found.append(f"the LimitRange says {words} as {bound} of {name} for a {item['type']}, not {amount}")
+    return found
+
+
+def _said(limit_ranges: Iterable[Mapping[str, Any]], of: str, bound: str, name: str) -> set[str]:
+    return {
+        str(item[bound][name])
+        for limit_range in limit_ranges
+        for item in limit_range.get("spec", {}).get("limits", [])
+        if item.get("type") == of and name in item.get(bound, {})
+    }
 
 
 def container_limits(limit_ranges: Iterable[Mapping[str, Any]], bound: str) -> dict[str, str]:

@@ -1,23 +1,28 @@
 """Object checks: what no request can show, read from the live objects of a namespace. Pure.
 
 What is looked for is the object set of a tenant (render), written down a second time on purpose: a check that
-asked the renderer could not find the renderer wrong. Only the declared flows are the caller's (`Target`).
+asked the renderer could not find the renderer wrong. The declared flows are the caller's (`Target`), and the rights
+of admins are read from the role that all tenants share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.quantity import Quantity
-from gcloud_pk.proof import flows, waivers
-from gcloud_pk.proof.capacity import container_limits, hard_limits
+from gcloud_pk.proof import flows, rbac, waivers
+from gcloud_pk.proof.capacity import container_limits, hard_limits, unlike_limits, unlike_quota
 from gcloud_pk.proof.refusal import missing_right
-from gcloud_pk.proof.surroundings import Surroundings, label, scoped
+from gcloud_pk.proof.surroundings import KINDS, NAMESPACES, Surroundings, label, scoped, without_owners
 from gcloud_pk.proof.target import Target, TargetEnvironment
+from gcloud_pk.render.platform import platform_objects
 
 TENANT_ROLES = {
     "admins": "gcloud-pk:tenant-admin",
@@ -38,16 +43,42 @@ _COUNTS = (
     "services.nodeports",
     "services.loadbalancers",
 )
+# What tenants write beside them, each of up to the API server's size of an object: uncounted, it fills etcd.
+_WRITTEN = tuple(
+    f"count/{name}"
+    for name in (
+        "cronjobs.batch",
+        "daemonsets.apps",
+        "deployments.apps",
+        "horizontalpodautoscalers.autoscaling",
+        "ingresses.networking.k8s.io",
+        "jobs.batch",
+        "poddisruptionbudgets.policy",
+        "replicasets.apps",
+        "roles.rbac.authorization.k8s.io",
+        "statefulsets.apps",
+    )
+)
+# The platform has some of these where nothing else may come, too.
+_SHARED = tuple(
+    f"count/{name}"
+    for name in ("networkpolicies.networking.k8s.io", "rolebindings.rbac.authorization.k8s.io", "serviceaccounts")
+)
 _POD_SECURITY = "pod-security.kubernetes.io/"
 
 _COUNTED = "status.hard equals spec.hard, and all of it has a use"
+
+_NAMED = {*_COMPUTE, "requests.storage", *_COUNTS, *_WRITTEN, *_SHARED}
 
 Problems = list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of live objects: `reads` names the kind it needs, `problems` says what is wrong."""
+    """One check of live objects: `reads` names the kind it needs, `problems` says what is wrong.
+
+    `stands`: the objects must be there to stay; one that is being deleted fails the check.
+    """
 
     id: str
     title: str
@@ -55,6 +86,7 @@ class Check:
     expected: str
     reads: str
     problems: Callable[[Surroundings, Target, TargetEnvironment], Problems]
+    stands: bool = True
 
 
 def _namespace(around: Surroundings, target: Target, environment: TargetEnvironment) -> Problems:
@@ -71,12 +103,83 @@ def _namespace(around: Surroundings, target: Target, environment: TargetEnvironm
         for key, value in wanted.items()
         if label(around.itself, key) != value
     ]
-    version = label(around.itself, f"{_POD_SECURITY}enforce-version")
-    if version in {None, "latest"}:
-        found.append(f"label {_POD_SECURITY}enforce-version is {version}, not a pinned version")
+    found += _unpinned(around, "enforce")
     if not environment.retired and label(around.itself, labels.RETIRED) is not None:
         found.append(f"label {labels.RETIRED} is on an environment in use")
     return found
+
+
+_OLDEST_MINOR = 36
+"""The standard of this version of Kubernetes is what the probes of Pod Security are about."""
+
+
+def _unpinned(around: Surroundings, mode: str) -> Problems:
+    version = label(around.itself, f"{_POD_SECURITY}{mode}-version")
+    pinned = re.fullmatch(r"v1\.([0-9]+)", version or "")
+    if pinned is None:
+        return [f"label {_POD_SECURITY}{mode}-version is {version}, not a pinned version"]
+    if int(pinned[1]) < _OLDEST_MINOR:
+        return [f"label {_POD_SECURITY}{mode}-version is {version}, which knows less than v1.{_OLDEST_MINOR}"]
+    return []
+
+
+def _said(around: Surroundings, mode: str) -> Problems:
+    found = label(around.itself, f"{_POD_SECURITY}{mode}")
+    wrong = [] if found == "restricted" else [f"label {_POD_SECURITY}{mode} is {found}, not restricted"]
+    return wrong + _unpinned(around, mode)
+
+
+def _audited(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    return _said(around, "audit")
+
+
+def _warned(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    return _said(around, "warn")
+
+
+_KNOWN = {
+    *(labels.MANAGED, labels.TENANT, labels.ENVIRONMENT, labels.CLASSIFICATION, labels.RETIRED),
+    *(f"{_POD_SECURITY}{mode}{suffix}" for mode in ("enforce", "audit", "warn") for suffix in ("", "-version")),
+}
+
+
+def _labels(around: Surroundings, target: Target, _environment: TargetEnvironment) -> Problems:
+    """Compare the class with the request's; nothing else may stand there that is read as the platform's word."""
+    found = []
+    classification = label(around.itself, labels.CLASSIFICATION)
+    if target.classification is not None and classification != target.classification:
+        found.append(f"label {labels.CLASSIFICATION} is {classification}, not {target.classification}")
+    said = around.itself.get("metadata", {}).get("labels") or {}
+    strays = [key for key in sorted(said) if key.startswith((f"{labels.GROUP}/", _POD_SECURITY)) and key not in _KNOWN]
+    return found + [f"label {key} is of nobody's making" for key in strays]
+
+
+_HELD_BY_EVERYBODY = (
+    rbac.Right("create", "authentication.k8s.io", "selfsubjectreviews"),
+    rbac.Right("create", "authorization.k8s.io", "selfsubjectaccessreviews"),
+    rbac.Right("create", "authorization.k8s.io", "selfsubjectrulesreviews"),
+)
+"""What Kubernetes lets everybody do (system:basic-user): a tenant may give it on, and nothing is given by it."""
+
+
+@cache
+def _held_by_admins() -> tuple[rbac.Right, ...]:
+    """Return the rights of a tenant's admins: no tenant can have made a Role that gives more.
+
+    Those of the role as this version installs it; ISO-632 compares the live one.
+    """
+    admins = ("ClusterRole", TENANT_ROLES["admins"])
+    role = next(made for made in platform_objects() if (made["kind"], made["metadata"]["name"]) == admins)
+    return (*rbac.rights(role), *_HELD_BY_EVERYBODY)
+
+
+def _roles(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
+    """No Role, whoever made it, holds more than a tenant's admins do: whoever can bind could take it."""
+    return [
+        f"Role {role['metadata']['name']} gives {right}"
+        for role in around.all("roles")
+        for right in rbac.beyond(rbac.rights(role), _held_by_admins())
+    ]
 
 
 def _default_deny(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
@@ -98,21 +201,21 @@ def _flows(around: Surroundings, target: Target, environment: TargetEnvironment)
     return flows.problems(around.all("networkpolicies"), own, environment)
 
 
-def _quota_keys(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
-    hard = hard_limits(around.platform("resourcequotas"))
-    wanted = (*_COMPUTE, "requests.storage", *_COUNTS)
+def _quota(around: Surroundings, _target: Target, environment: TargetEnvironment) -> Problems:
+    quotas = around.platform("resourcequotas")
+    hard = hard_limits(quotas)
+    # By name, and not by what the request implies alone: a renderer that forgets one would be right by itself.
+    by_name = (*_COMPUTE, "requests.storage", *_COUNTS, *_WRITTEN, *_SHARED)
+    wanted = (*by_name, *(name for name in environment.quota if name not in _NAMED))
     found = [f"the quota does not bound {name}" for name in wanted if name not in hard]
-    found += [
-        f"the quota allows {hard[name]} {name}"
-        for name in ("services.nodeports", "services.loadbalancers")
-        if name in hard and hard[name] != Quantity(0)
-    ]
-    return found
+    nothing = dict.fromkeys(("services.nodeports", "services.loadbalancers"), "0")
+    return found + unlike_quota(quotas, {**environment.quota, **nothing})
 
 
 def _zero_quota(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
     hard = hard_limits(around.platform("resourcequotas"))
-    wanted = [*_COMPUTE, "requests.storage", *(name for name in _COUNTS if name != "resourcequotas")]
+    counts = (name for name in (*_COUNTS, *_WRITTEN) if name != "resourcequotas")
+    wanted = [*_COMPUTE, "requests.storage", *counts]
     return [f"the quota of {name} is {hard.get(name)}, not 0" for name in wanted if hard.get(name) != Quantity(0)]
 
 
@@ -138,18 +241,22 @@ def _priority_quota(around: Surroundings, _target: Target, _environment: TargetE
         spec = quota["spec"]
         for rule in (spec.get("scopeSelector") or {}).get("matchExpressions", []):
             covered = rule.get("operator") == "In" and kept <= set(rule.get("values") or [])
+            # Scopes add up: a second one has the quota count less.
+            covered = covered and len(spec["scopeSelector"]["matchExpressions"]) == 1 and not spec.get("scopes")
             if rule.get("scopeName") == "PriorityClass" and covered and spec.get("hard", {}).get("pods") == "0":
                 return []
     return [f"no ResourceQuota of the platform keeps pods from {' and '.join(sorted(kept))}"]
 
 
-def _limits(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
-    return [
+def _limits(around: Surroundings, _target: Target, environment: TargetEnvironment) -> Problems:
+    ranges = around.platform("limitranges")
+    missing = [
         f"the LimitRange has no {bound} of {name} for containers"
         for bound in ("default", "defaultRequest", "max")
         for name in ("cpu", "memory", "ephemeral-storage")
-        if name not in container_limits(around.platform("limitranges"), bound)
+        if name not in container_limits(ranges, bound)
     ]
+    return missing or unlike_limits(ranges, environment.limits)
 
 
 def _parameters(around: Surroundings, target: Target, environment: TargetEnvironment) -> Problems:
@@ -160,12 +267,13 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
     wanted: dict[str, object] = {
         "tenant": target.tenant,
         "environment": environment.name,
+        **({} if target.classification is None else {"classification": target.classification}),
         "isolation": target.isolation,
         "groups": [] if environment.retired else list(target.groups),
         "registries": sorted(environment.registries),
         "domains": sorted(environment.domains),
         "storageClasses": sorted(environment.storage_classes),
-        "egressCidrs": sorted(environment.egress_cidrs),
+        "egressFlows": [flow.model_dump(mode="json", by_alias=True) for flow in environment.egress_flows],
         "ingressCidrs": sorted(environment.ingress_cidrs),
         "reservedCidrs": sorted(environment.reserved_cidrs),
         "gatewayNamespaces": sorted(environment.gateway_namespaces),
@@ -175,9 +283,9 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
     if not environment.retired:
         wanted["namespaces"] = sorted(e.namespace for e in target.active)
     found = [
-        f"TenantPolicy spec.{field} is {_sorted(spec.get(field))}, not {value}"
+        f"TenantPolicy spec.{field} is {_sorted(spec.get(field))}, not {_sorted(value)}"
         for field, value in wanted.items()
-        if _sorted(spec.get(field)) != value
+        if _sorted(spec.get(field)) != _sorted(value)
     ]
     found += waivers.differences(spec, environment)
     if labels.PARAM_GUARD not in (policy["metadata"].get("finalizers") or []):
@@ -186,7 +294,8 @@ def _parameters(around: Surroundings, target: Target, environment: TargetEnviron
 
 
 def _sorted(value: object) -> object:
-    return sorted(value) if isinstance(value, list) else value
+    # As text, because objects have no order of their own.
+    return sorted(value, key=lambda each: json.dumps(each, sort_keys=True)) if isinstance(value, list) else value
 
 
 def _service_account(around: Surroundings, _target: Target, _environment: TargetEnvironment) -> Problems:
@@ -233,21 +342,31 @@ def _no_bindings(around: Surroundings, _target: Target, _environment: TargetEnvi
     return [f"RoleBinding {o['metadata']['name']} still gives access" for o in around.all("rolebindings")]
 
 
+_OF_EVERY_NAMESPACE = (
+    Check("ISO-130", "What Pod Security would refuse stands in the audit log, by a pinned version", ("GPK-POD-001",),
+          "audit: restricted", "namespaces", _audited, stands=False),
+    Check("ISO-131", "Who writes a workload is warned of what Pod Security would refuse in its pods", ("GPK-POD-001",),
+          "warn: restricted", "namespaces", _warned, stands=False),
+    Check("ISO-132", "The namespace has the class of the request, and no label that only looks like the platform's",
+          ("GPK-ADM-001",), "the labels of the platform and no other of its prefix", "namespaces", _labels,
+          stands=False),
+)  # fmt: skip
+
 ACTIVE = (
     Check("ISO-101", "The namespace is the tenant's, and Pod Security restricted is enforced at a pinned version",
           ("GPK-POD-001",), "the labels of the tenant", "namespaces", _namespace),
     Check("ISO-102", "Default deny is there, in both directions, for every pod",
           ("GPK-NET-001", "MTB-PL2-BC-OPS-4"), "a NetworkPolicy that denies everything", "networkpolicies",
           _default_deny),
-    Check("ISO-103", "The quota bounds compute, storage and objects",
-          ("GPK-QUO-001", "MTB-PL1-CC-FNS-1", "MTB-PL1-CC-FNS-2"), "every key bounded, no node ports",
-          "resourcequotas", _quota_keys),
+    Check("ISO-103", "The quota bounds compute, storage and objects at what the request implies",
+          ("GPK-QUO-001", "MTB-PL1-CC-FNS-1", "MTB-PL1-CC-FNS-2"), "every key bounded as asked for, no node ports",
+          "resourcequotas", _quota),
     Check("ISO-104", "Quotas are counted", ("GPK-QUO-001",), _COUNTED, "resourcequotas",
           _quota_counted),
     Check("ISO-105", "Pods of the system's priority are kept out", ("GPK-QUO-002",),
           "a quota of no pods for system priorities", "resourcequotas", _priority_quota),
-    Check("ISO-106", "Containers have defaults and bounds", ("GPK-QUO-003",),
-          "default, defaultRequest and max of cpu, memory and ephemeral-storage", "limitranges", _limits),
+    Check("ISO-106", "Containers and claims have the defaults and bounds that the request implies", ("GPK-QUO-003",),
+          "default, defaultRequest and max of cpu, memory and ephemeral-storage, as asked for", "limitranges", _limits),
     Check("ISO-107", "The admission policies have the tenant's parameters", ("GPK-ADM-001",),
           "the TenantPolicy of this tenant", "tenantpolicies", _parameters),
     Check("ISO-108", "Pods get no token by default", ("GPK-ACC-002",), "automount off", "serviceaccounts",
@@ -259,6 +378,9 @@ ACTIVE = (
     Check("ISO-111", "All network policies together allow what the request implies, and no more",
           ("GPK-NET-001", "GPK-NET-002"), "the declared flows; else peers in the tenant or in declared networks",
           "networkpolicies", _flows),
+    Check("ISO-133", "No Role of the namespace gives what no tenant may have", ("GPK-ACC-003",),
+          "no right beyond those of a tenant's admins", "roles", _roles, stands=False),
+    *_OF_EVERY_NAMESPACE,
 )  # fmt: skip
 """Checks of an environment in use."""
 
@@ -277,6 +399,7 @@ RETIRED = (
           "a TenantPolicy without groups and registries", "tenantpolicies", _parameters),
     Check("ISO-127", "Nobody is bound in a retired environment", ("GPK-ACC-001",), "no RoleBinding", "rolebindings",
           _no_bindings),
+    *_OF_EVERY_NAMESPACE,
 )  # fmt: skip
 """Checks of a retired environment."""
 
@@ -304,7 +427,8 @@ def _finding(
     verdict, reason = Verdict.PASS, None
     if answer.ok:
         try:
-            problems = [*check.problems(around, target, environment), *_dying(around, check.reads)]
+            problems = check.problems(around, target, environment)
+            problems += _dying(around, check.reads) if check.stands else ()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             verdict, problems, reason = Verdict.ERROR, [], f"an object is not of the known shape: {error!r}"
         observed = "; ".join(problems) or ("as expected" if reason is None else "not understood")
@@ -325,5 +449,22 @@ def _finding(
         controls=check.controls,
         reason=reason,
         seconds=answer.seconds,
-        evidence={"auditId": answer.audit_id} if answer.audit_id else {},
+        evidence=dict(_evidence(check, around, verdict, observed)),
     )
+
+
+def _evidence(check: Check, around: Surroundings, verdict: Verdict, observed: str) -> Iterator[tuple[str, Any]]:
+    """Yield what was read, by the server's own record; of a failure the walls and what is named, as they were read.
+
+    None of the kinds holds a secret.
+    """
+    resource, namespace = KINDS.get(check.reads), around.namespace
+    path = NAMESPACES.path(None, namespace) if resource is None else resource.path(namespace)
+    answer = around.answers[check.reads]
+    refusal = {} if answer.ok else {"refusal": answer.message}
+    audit_id = {"auditId": answer.audit_id} if answer.audit_id else {}
+    yield "requests", [{"request": f"GET {path}", "status": answer.status, **refusal, **audit_id}]
+    if verdict is Verdict.FAIL and answer.ok:
+        walls = around.walls(check.reads)
+        read = walls if check.reads == "namespaces" else around.all(check.reads)
+        yield "objects", [without_owners(o) for o in read if o in walls or str(o["metadata"]["name"]) in observed]

@@ -47,6 +47,11 @@ def undeclared(cidrs: Sequence[str]) -> str | None:
     return next((n for n in _FOREIGN if not any(_inside(ip_network(n), d) for d in declared)), None)
 
 
+def holding(cidrs: Sequence[str], reserved: Sequence[str]) -> tuple[str, str] | None:
+    """Return a declared network that holds a range of the cluster itself, and that range; None where there is none."""
+    return next(((c, r) for c in cidrs for r in reserved if _inside(ip_network(r), ip_network(c))), None)
+
+
 def _is_declared(policy: Object) -> bool:
     # By another's hand, the name makes no policy the platform's.
     return policy["metadata"]["name"] == DECLARED and label(policy, labels.MANAGED) == labels.MANAGED_BY_PLATFORM
@@ -66,7 +71,10 @@ def _allowed(spec: Mapping[str, Any], own: Collection[str], environment: TargetE
             if not peers:
                 yield f"{where} names no peer, so it allows everybody"
             for index, peer in enumerate(peers):
-                if (wrong := _foreign(peer, direction, own, environment)) is not None:
+                wrong = _foreign(peer, direction, own, environment)
+                if wrong is None and direction == "egress":
+                    wrong = _undeclared_port(peer, rule, environment)
+                if wrong is not None:
                     yield f"{where}.{key}[{index}] {wrong}"
 
 
@@ -108,6 +116,27 @@ def _foreign_block(block: Mapping[str, Any], direction: str, environment: Target
         shared = max(asked, kept_out, key=lambda n: n.prefixlen) if _overlap(asked, kept_out) else None
         if shared is not None and not any(_inside(shared, each) for each in spared):
             return f"is {asked} without except {kept_out}, which is the cluster's own"
+    return None
+
+
+def _undeclared_port(peer: Mapping[str, Any], rule: Mapping[str, Any], environment: TargetEnvironment) -> str | None:
+    """Return what is wrong with a rule's ports towards a network: the request declares each network with its ports."""
+    if peer.get("ipBlock") is None:
+        return None
+    asked = ip_network(peer["ipBlock"]["cidr"], strict=False)
+    declared = {
+        (port.protocol, port.port)
+        for flow in environment.egress_flows
+        if _inside(asked, ip_network(flow.to))
+        for port in flow.ports
+    }
+    for port in rule.get("ports") or [{}]:
+        first, protocol = port.get("port"), port.get("protocol") or "TCP"
+        if not isinstance(first, int):
+            return f"is {asked} at every port" if first is None else f"is {asked} at port {first}, a name"
+        reached = range(first, (port.get("endPort") or first) + 1)
+        if (other := next((n for n in reached if (protocol, n) not in declared), None)) is not None:
+            return f"is {asked} at {protocol} {other}, which the request does not declare"
     return None
 
 

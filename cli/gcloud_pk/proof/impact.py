@@ -21,7 +21,7 @@ from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.quantity import Quantity
 from gcloud_pk.proof import refusal as walls
 from gcloud_pk.proof.inventory import Candidate, Inventory, candidates
-from gcloud_pk.proof.placement import placed
+from gcloud_pk.proof.placement import placed, pod_spec
 from gcloud_pk.proof.probe import standard
 from gcloud_pk.proof.refusal import Refusal, missing_right, refusal
 
@@ -70,11 +70,13 @@ class Judge:
 class _Heard:
     """What the walls said of one candidate; `unknown` is a refusal that is none of theirs.
 
-    `waived`: what a policy refuses to anybody but the workload's own controller, for which a waiver stands.
+    `waived`: what a policy refuses to anybody but the workload's own controller, for which a waiver stands. `anew`:
+    what a policy refuses of the workload itself, whose pods it admits.
     """
 
     refused: dict[str, Refusal] = field(default_factory=dict)
     waived: Refusal | None = None
+    anew: Refusal | None = None
     unknown: Refusal | None = None
     full: str | None = None
     seconds: float = 0.0
@@ -206,9 +208,12 @@ def _ask(judge: Judge, one: Candidate, kind: Kind, body: dict[str, Any], heard: 
         if wall is None:
             heard.unknown = heard.unknown or said
             return
-        if wall == POLICIES and kind == POD and (spared := waived(body, judge.policy, one.kind, one.name)) != body:
+        if wall == POLICIES and one.restarts and (spared := waived(body, judge.policy, one.kind, one.name)) != body:
             heard.waived, body = heard.waived or said, spared
             continue
+        if wall == POLICIES and one.restarts and kind != POD:
+            heard.anew = said
+            return
         new = wall not in heard.refused
         heard.refused.setdefault(wall, said)
         if wall not in mends or kind != POD or not new:
@@ -247,7 +252,7 @@ def _amounts(text: str) -> dict[str, Quantity]:
 
 
 def waived(pod: dict[str, Any], policy: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    """Return the pod without what waivers of its workload allow: exactly those images, exactly those tolerations.
+    """Return a pod, or what makes it, without what waivers of its workload allow: those images, those tolerations.
 
     The policies know a workload by its controller, as whom nobody can ask; so what is left is asked about.
     """
@@ -261,7 +266,7 @@ def waived(pod: dict[str, Any], policy: Mapping[str, Any], kind: str, name: str)
         return pod
     own = f"{min(registries, default='')}gpk-impact:1"
     made = _edited(pod, lambda c: c | {"image": own} if c.get("image") in images else c)
-    spec = made["spec"]
+    spec = pod_spec(made)
     if "tolerations" in spec:
         spec["tolerations"] = [t for t in spec["tolerations"] if _in_words(t) not in tolerations]
     for volume in spec.get("volumes") or ():
@@ -278,9 +283,10 @@ def _in_words(toleration: Mapping[str, Any]) -> str:
 
 def _edited(pod: dict[str, Any], edit: Any) -> dict[str, Any]:
     made = copy.deepcopy(pod)
+    spec = pod_spec(made)
     for part in ("containers", "initContainers"):
-        if part in made["spec"]:
-            made["spec"][part] = [edit(container) for container in made["spec"][part]]
+        if part in spec:
+            spec[part] = [edit(container) for container in spec[part]]
     return made
 
 
@@ -296,7 +302,10 @@ def _harmless_container(container: dict[str, Any]) -> dict[str, Any]:
 def _harmless(pod: dict[str, Any]) -> dict[str, Any]:
     """Return the pod with nothing left that Pod Security looks at, and everything that the policies look at."""
     made = _edited(pod, _harmless_container)
-    kept = ("nodeName", "nodeSelector", "tolerations", "priorityClassName", "affinity", "serviceAccountName")
+    kept = (
+        "nodeName", "nodeSelector", "tolerations", "priorityClassName", "runtimeClassName", "affinity",
+        "serviceAccountName",
+    )  # fmt: skip
     made["spec"] = {
         **{key: made["spec"][key] for key in (*kept, "containers", "initContainers") if key in made["spec"]},
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -312,7 +321,9 @@ def _harmless(pod: dict[str, Any]) -> dict[str, Any]:
 def _findings(judge: Judge, one: Candidate) -> list[Finding]:
     heard = _Heard()
     for kind, body in one.sent:
-        _ask(judge, one, kind, body, heard)
+        # Where the policies refuse its pods, they would refuse the workload for the same.
+        if kind == POD or not one.restarts or not (heard.unknown or POLICIES in heard.refused):
+            _ask(judge, one, kind, body, heard)
     asked = (POD_SECURITY, POLICIES, CAPACITY) if one.restarts else (POLICIES,)
     # Of other objects, only claims and services are counted; that is told where it goes wrong.
     return [
@@ -337,6 +348,17 @@ def _finding(wall: str, judge: Judge, one: Candidate, heard: _Heard) -> Finding:
             verdict=Verdict.FAIL,
             controls=(*passed.controls, *by),
             reason=f"{one.kind} {one.name} would be refused",
+        )
+    if wall == POLICIES and heard.anew is not None:
+        said = heard.anew
+        rule = _RULE.search(said.said)
+        return replace(
+            passed,
+            expected="admitted at its next restart, and when it is made anew",
+            observed=f"refused by {said.by}: {said.said}",
+            verdict=Verdict.FAIL,
+            controls=(*passed.controls, said.by, *([rule[1]] if rule else [])),
+            reason=f"{one.kind} {one.name} would be refused when it is made anew, or changed there",
         )
     if heard.unknown is not None:
         said = heard.unknown

@@ -22,6 +22,7 @@ from gcloud_pk.cluster.kinds import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
     REPLICA_SET,
+    REPLICATION_CONTROLLER,
     ROLE_BINDING,
     SERVICE,
     STATEFUL_SET,
@@ -29,8 +30,6 @@ from gcloud_pk.cluster.kinds import (
 )
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.proof.surroundings import Object, label
-
-REPLICATION_CONTROLLER = Kind("", "v1", "ReplicationController", "replicationcontrollers", namespaced=True)
 
 _TEMPLATE = ("spec", "template")
 _CONTROLLERS: dict[Kind, tuple[str, ...]] = {
@@ -49,6 +48,12 @@ KINDS: tuple[Kind, ...] = (*_CONTROLLERS, POD, *_OTHERS)
 _NAME = "gpk-impact-"
 _TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - the name that the API server gives to the volume
 _OF_A_POD_THAT_RUNS = ("nodeName", "priority", "preemptionPolicy", "overhead", "ephemeralContainers")
+_OF_A_JOB = (
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-uid",
+    "job-name",
+)
 _OF_THE_SERVER = (
     "kubectl.kubernetes.io/last-applied-configuration",
     "kubernetes.io/config.",
@@ -93,13 +98,16 @@ class Inventory:
         )
 
 
-def read(api: Api, namespace: str) -> Inventory:
-    """Read what is judged in a namespace. Raises UnavailableError; a missing right is told in `unread`."""
+def read(api: Api, namespace: str, kinds: Iterable[Kind] = KINDS, audit_ids: list[str] | None = None) -> Inventory:
+    """Read what is judged in a namespace, in pages. Raises UnavailableError; a missing right is told in `unread`.
+
+    `audit_ids`: gets those of the reads.
+    """
     objects: dict[Kind, tuple[Object, ...]] = {}
     unread: dict[Kind, str] = {}
-    for kind in KINDS:
+    for kind in kinds:
         try:
-            objects[kind] = tuple(api.list(kind, namespace=namespace))
+            objects[kind] = tuple(api.list(kind, namespace=namespace, audit_ids=audit_ids))
         except ForbiddenError as error:
             unread[kind] = error.message
     return Inventory(namespace, objects, unread)
@@ -120,7 +128,9 @@ def _workloads(inventory: Inventory) -> Iterator[Candidate]:
             if (owner is not None and not _counts(inventory, made, owner)) or _finished(made):
                 continue
             pod = _pod(_at(made, path), extra=[_claim_volume(name, made) for name, _ in _claims(inventory, made)])
-            yield Candidate(*_named(inventory, made, owner), ((POD, pod),), restarts=True)
+            # What somebody else makes is judged through that; of an unknown owner, only the pods are known.
+            itself = ((kind, _anew(kind, made)),) if owner is None else ()
+            yield Candidate(*_named(inventory, made, owner), ((POD, pod), *itself), restarts=True)
     for made in inventory.all(POD):
         owner = _controller(made)
         known = owner is not None and any(kind.kind == owner["kind"] for kind in _CONTROLLERS)
@@ -229,6 +239,19 @@ def _running_pod(made: Object) -> dict[str, Any]:
                 m for m in container["volumeMounts"] if not m["name"].startswith(_TOKEN_VOLUME)
             ]
     return pod
+
+
+def _anew(kind: Kind, made: Object) -> dict[str, Any]:
+    """Return what makes pods as its author would write it; a Job without what the server puts in to tell its pods."""
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, **_as_it_is(made)}
+    if kind == JOB:
+        spec = body["spec"]
+        spec.pop("selector", None)
+        spec.pop("manualSelector", None)
+        metadata = spec["template"].get("metadata") or {}
+        labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in _OF_A_JOB}
+        spec["template"]["metadata"] = {**metadata, "labels": labels}
+    return body
 
 
 def _claims_to_come(inventory: Inventory) -> Iterator[Candidate]:

@@ -28,7 +28,9 @@ def expectation(expected: Admitted | Refused, call: Call) -> str:
     """Return in words what the answer must be."""
     if not isinstance(expected, Refused):
         return "admitted"
-    return f"refused by {expected.by}, naming {expected_words(expected, call)}"
+    by = f"{expected.by} {expected.rule}" if expected.rule else expected.by
+    in_front = f", or by {expected.earlier} in front of it" if expected.earlier else ""
+    return f"refused by {by}, naming {expected_words(expected, call)}{in_front}"
 
 
 def expected_words(expected: Refused, call: Call) -> str:
@@ -58,8 +60,12 @@ def judge(expected: Admitted | Refused, call: Call, answer: Answer) -> Judgement
 
 
 def _judge_refusal(expected: Refused, call: Call, received: Refusal, observed: str) -> Judgement:
+    if received.by == expected.earlier:
+        return Judgement(Verdict.PASS, observed)
     if received.by != expected.by:
         return Judgement(Verdict.ERROR, observed, f"refused for another reason than {expected.by}")
+    if expected.rule is not None and not received.said.startswith(f"[{expected.rule}] "):
+        return Judgement(Verdict.ERROR, observed, f"{expected.by} refused, but by another rule than {expected.rule}")
     words = expected_words(expected, call)
     if words not in received.said:
         return Judgement(Verdict.ERROR, observed, f"{expected.by} refused, but does not name {words}")

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, model_vali
 from gcloud_pk import paths
 from gcloud_pk.model.base import Line, Model
 from gcloud_pk.model.classification import Isolation
-from gcloud_pk.proof.call import Resource, Verb
+from gcloud_pk.proof.call import Body, Resource, Verb
 from gcloud_pk.proof.patch import Edit
 from gcloud_pk.proof.refusal import RBAC, WALLS
 from gcloud_pk.proof.target import Who
@@ -52,11 +52,14 @@ class Request(_ProbeModel):
 class Refused(_ProbeModel):
     """The wall that must refuse (a policy's name or one of `refusal.WALLS`) and the words that name the field.
 
-    For `rbac` the words follow from the request, and `field` stays empty.
+    `rule`: which rule of the policy, such as GPK-IMG-01. For `rbac` the words follow from the request, and `field`
+    stays empty. `earlier`: a wall of Kubernetes that some clusters have in front, and which then refuses as rightly.
     """
 
     by: Line
+    rule: Annotated[str, Field(pattern=r"^GPK-[A-Z]{3}-[0-9]{2}$")] | None = None
     field: Line | None = None
+    earlier: Line | None = None
 
     @model_validator(mode="after")
     def _names_the_field(self) -> Refused:
@@ -64,15 +67,19 @@ class Refused(_ProbeModel):
             raise ValueError("every wall but rbac must name a field")
         if self.by not in WALLS and not self.by.startswith("gpk-"):
             raise ValueError(f"expected one of {', '.join(sorted(WALLS))} or a policy gpk-…")
+        if self.by.startswith("gpk-") != (self.rule is not None):
+            raise ValueError("a policy must name its rule, and no other wall has any")
+        if self.earlier is not None and self.earlier not in WALLS - {RBAC}:
+            raise ValueError(f"in front of a wall stands one of {', '.join(sorted(WALLS - {RBAC}))}, if any")
         return self
 
 
 class Probe(_ProbeModel):
     """One request that must be admitted, or refused by one wall.
 
-    `object` names the control object, `edits` what is broken in it, `body` stands for itself (patches). `control` is
-    the probe that must have been admitted in the same run. `shows` is what an admitted answer must show. `isolation`:
-    the levels that it applies to; empty means all.
+    `object` names the control object, `edits` what is broken in it, `body` stands for itself: an object, a merge patch,
+    or a JSON Patch where it is a list. `control` is the probe that must have been admitted in the same run. `shows` is
+    what an admitted answer must show. `isolation`: the levels that it applies to; empty means all.
     """
 
     id: ProbeId
@@ -84,7 +91,7 @@ class Probe(_ProbeModel):
     object: str | None = None
     edits: tuple[Edit, ...] = ()
     derived: Derived | None = None
-    body: dict[str, Any] | None = None
+    body: Body | None = None
     expect: Admitted | Refused
     shows: Literal["limit-range-defaults"] | None = None
     control: ProbeId | None = None
@@ -95,8 +102,11 @@ class Probe(_ProbeModel):
 class Review(_ProbeModel):
     """Rights that the authorizer itself is asked for (SubjectAccessReview), where trying them would read secrets.
 
-    `each_group`: every group of the identity is asked for by itself. `environments`: which of them, where `own`.
-    A resource may name a subresource after a colon: `v1/nodes:proxy`.
+    `each_group`: every group of the identity is asked for by itself. `environments`: which of them, where `own`; in the
+    `first` in use only what no environment has by itself: what a ClusterRoleBinding or a tenant role gives is the same
+    in all of them, and what else a RoleBinding or Role of one could give, ISO-109, ISO-110 and ISO-133 find in each.
+    A resource may name a subresource after a colon: `v1/nodes:proxy`. `names`: asked for each of these by its name
+    (`${strangers}`: every group of other tenants), because a rule may allow just that one.
     """
 
     id: ProbeId
@@ -106,9 +116,10 @@ class Review(_ProbeModel):
     where: Where = "own"
     verbs: tuple[str, ...] = Field(min_length=1)
     resources: tuple[str, ...] = Field(min_length=1)
+    names: tuple[Line, ...] = ()
     expect: Literal["allowed", "denied"]
     each_group: bool = False
-    environments: Literal["active", "retired", "all"] = "active"
+    environments: Literal["active", "first", "retired", "all"] = "active"
     quick: bool = False
 
 
@@ -146,6 +157,8 @@ def catalogue(probes: Iterable[Any], reviews: Iterable[Any], objects: Mapping[st
 def _unsound(probe: Probe, probes: Mapping[str, Probe], objects: Mapping[str, dict[str, Any]]) -> str | None:
     if probe.object is not None and probe.object not in objects:
         return f"there is no control object {probe.object}"
+    if isinstance(probe.body, list) and probe.request.verb != "patch":
+        return "a list is a JSON Patch, and only a patch sends one"
     if isinstance(probe.expect, Refused) or probe.edits or probe.derived:
         return _unsound_control(probe, probes)
     return None

@@ -1,7 +1,8 @@
 """Refusal: who refused a request, read from the API server's own words.
 
 The texts are those of Kubernetes 1.36 (apiserver `responsewriters`, `plugin/policy/validating`, `resourcequota`;
-`limitranger`; `pod-security-admission`; `rbac/validation`). What is not recognised is never taken for a wall.
+`limitranger`; `denyserviceexternalips`; `pod-security-admission`; `rbac/validation`). What is not recognised is never
+taken for a wall.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ QUOTA = "quota"
 LIMIT_RANGE = "limit-range"
 RBAC = "rbac"
 ESCALATION = "rbac-escalation"
+EXTERNAL_IPS = "external-ips"
 IMPERSONATION = "impersonation"
 UNSETTLED = "unsettled"
 OTHER = "other"
 
-WALLS = frozenset({POD_SECURITY, QUOTA, LIMIT_RANGE, RBAC, ESCALATION})
+WALLS = frozenset({POD_SECURITY, QUOTA, LIMIT_RANGE, RBAC, ESCALATION, EXTERNAL_IPS})
 """Walls of Kubernetes itself; every other name that a probe expects is an admission policy's."""
 
 _SUBJECT = r'^\S+(?: "[^"]*")? is (?:forbidden|invalid): '
@@ -40,6 +42,7 @@ _ESCALATION = re.compile(
 _PATTERNS = (
     (POD_SECURITY, re.compile(_SUBJECT + r'violates PodSecurity "')),
     (QUOTA, re.compile(_SUBJECT + r"exceeded quota: ")),
+    (EXTERNAL_IPS, re.compile(_SUBJECT + r"Use of external IPs is denied by admission control")),
     (
         LIMIT_RANGE,
         re.compile(_SUBJECT + r"\[?(?:(?:minimum|maximum) \S+ usage per |\S+ max limit to request ratio per )"),

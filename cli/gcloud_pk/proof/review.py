@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from gcloud_pk.cluster.transport import Answer, Api
@@ -17,19 +18,26 @@ from gcloud_pk.proof.refusal import missing_right
 _PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _EVERYBODY = "system:authenticated"
 
+SILENCE = "no answer"
+"""What is observed where the API server said nothing at all."""
+
+STRANGERS = "${strangers}"
+"""Among the names of a review: every group of other tenants."""
+
 CONTROL_ID = "ISO-150"
 CONTROL_TITLE = "The API server answers access reviews, and can say yes"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May these groups do this here? `namespace` None asks for the whole cluster."""
+    """May these groups do this here? `namespace` None asks for the whole cluster; no `name`, for whatever is there."""
 
     groups: tuple[str, ...]
     verb: str
     resource: Resource
     subresource: str
     namespace: str | None
+    name: str = ""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -40,6 +48,7 @@ class Question:
             "resource": self.resource.plural,
             "subresource": self.subresource,
             "namespace": self.namespace or "",
+            "name": self.name,
         }
         return {
             "apiVersion": "authorization.k8s.io/v1",
@@ -53,18 +62,23 @@ class Question:
 
     def __str__(self) -> str:
         resource = self.resource.plural + (f"/{self.subresource}" if self.subresource else "")
+        resource += f" {self.name}" if self.name else ""
         where = f"in {self.namespace}" if self.namespace else "in the whole cluster"
         return f"{self.verb} {resource} {where}"
 
 
-def questions(review: Review, groups: tuple[str, ...], there: tuple[str | None, ...]) -> Iterator[Question]:
-    """Return every right of a review in every namespace; each group by itself where the review says so."""
-    for asked in ((group,) for group in groups) if review.each_group else (groups,):
-        for namespace in there:
-            for text in review.resources:
-                parent, _, subresource = text.partition(":")
-                for verb in review.verbs:
-                    yield Question(asked, verb, Resource.parse(parent), subresource, namespace)
+def questions(
+    review: Review, groups: tuple[str, ...], there: tuple[str | None, ...], strangers: tuple[str, ...] = ()
+) -> Iterator[Question]:
+    """Return every right of a review in every namespace; each group by itself where the review says so.
+
+    `strangers`: the groups that `${strangers}` stands for.
+    """
+    whom = tuple((group,) for group in groups) if review.each_group else (groups,)
+    names = tuple(n for name in review.names or ("",) for n in (strangers if name == STRANGERS else (name,)))
+    for asked, namespace, text, verb, name in product(whom, there, review.resources, review.verbs, names):
+        parent, _, subresource = text.partition(":")
+        yield Question(asked, verb, Resource.parse(parent), subresource, namespace, name)
 
 
 def ask(api: Api, question: Question) -> Answer:
@@ -72,10 +86,16 @@ def ask(api: Api, question: Question) -> Answer:
     return api.request("POST", _PATH, params={"dryRun": "All"}, body=question.body)
 
 
-def control(api: Api, subject: str) -> Finding:
-    """Ask for a right that everybody knows the answer to: without a yes here, no denial means anything."""
+def control(api: Api, subject: str, silent: str | None = None) -> Finding:
+    """Ask for a right that everybody knows the answer to: without a yes here, no denial means anything.
+
+    `silent`: why nobody is asked any more.
+    """
     question = Question(("system:masters",), "list", Resource.parse("v1/pods"), "", None)
-    verdict, observed, reason, answers = _answered(api, (question,), allowed=True)
+    if silent is None:
+        verdict, observed, reason, answers = _answered(api, (question,), allowed=True)
+    else:
+        verdict, observed, reason, answers = Verdict.ERROR, SILENCE, silent, []
     return Finding(
         id=CONTROL_ID,
         title=CONTROL_TITLE,
@@ -86,13 +106,20 @@ def control(api: Api, subject: str) -> Finding:
         controls=("GPK-ACC-001",),
         reason=reason,
         seconds=sum(a.seconds for a in answers),
-        evidence=_evidence(answers),
+        evidence=_evidence((question,), answers),
     )
 
 
-def conduct(api: Api, review: Review, subject: str, groups: tuple[str, ...], there: tuple[str | None, ...]) -> Finding:
+def conduct(
+    api: Api,
+    review: Review,
+    subject: str,
+    groups: tuple[str, ...],
+    there: tuple[str | None, ...],
+    strangers: tuple[str, ...] = (),
+) -> Finding:
     """Ask all questions of a review and return its finding."""
-    asked = tuple(questions(review, groups, there))
+    asked = tuple(questions(review, groups, there, strangers))
     verdict, observed, reason, answers = _answered(api, asked, allowed=review.expect == "allowed")
     return Finding(
         id=review.id,
@@ -104,7 +131,7 @@ def conduct(api: Api, review: Review, subject: str, groups: tuple[str, ...], the
         controls=review.controls,
         reason=reason,
         seconds=sum(a.seconds for a in answers),
-        evidence={"as": {"user": labels.PROBE_USER, "groups": [*groups, _EVERYBODY]}, **_evidence(answers)},
+        evidence={"as": {"user": labels.PROBE_USER, "groups": [*groups, _EVERYBODY]}, **_evidence(asked, answers)},
     )
 
 
@@ -129,7 +156,7 @@ def _answered(api: Api, asked: tuple[Question, ...], *, allowed: bool) -> tuple[
         try:
             answer = ask(api, question)
         except GcloudPkError as error:
-            return Verdict.ERROR, "no answer", error.message, answers
+            return Verdict.ERROR, SILENCE, error.message, answers
         answers.append(answer)
         said = answer.body.get("status", {}).get("allowed") if answer.ok else None
         if not isinstance(said, bool):
@@ -145,5 +172,16 @@ def _answered(api: Api, asked: tuple[Question, ...], *, allowed: bool) -> tuple[
     return Verdict.PASS, f"{'allowed' if allowed else 'denied'} in all of {len(asked)} questions", None, answers
 
 
-def _evidence(answers: list[Answer]) -> dict[str, Any]:
-    return {"auditIds": [a.audit_id for a in answers if a.audit_id]}
+def _evidence(asked: Iterable[Question], answers: list[Answer]) -> dict[str, Any]:
+    """Return what was sent and said: of the questions, those that were answered."""
+    shown = [_shown(*each) for each in zip(asked, answers, strict=False)]
+    return {"request": f"POST {_PATH}?dryRun=All", "requests": shown}
+
+
+def _shown(question: Question, answer: Answer) -> dict[str, Any]:
+    # What refuses is a Status, whose own `status` is a text.
+    if answer.ok:
+        said = {"status": answer.status, "allowed": (answer.body.get("status") or {}).get("allowed")}
+    else:
+        said = {"status": answer.status, "refusal": answer.message}
+    return {"sent": question.body, **said, **({"auditId": answer.audit_id} if answer.audit_id else {})}

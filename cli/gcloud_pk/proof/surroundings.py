@@ -16,6 +16,7 @@ KINDS = {
     "networkpolicies": Resource.parse("networking.k8s.io/v1/networkpolicies"),
     "resourcequotas": Resource.parse("v1/resourcequotas"),
     "limitranges": Resource.parse("v1/limitranges"),
+    "roles": Resource.parse("rbac.authorization.k8s.io/v1/roles"),
     "rolebindings": Resource.parse("rbac.authorization.k8s.io/v1/rolebindings"),
     "serviceaccounts": Resource.parse("v1/serviceaccounts"),
     "tenantpolicies": Resource.parse(f"{labels.GROUP}/v1alpha1/tenantpolicies"),
@@ -83,6 +84,22 @@ def read(api: Api, namespace: str) -> Surroundings:
     answers = {kind: api.request("GET", resource.path(namespace)) for kind, resource in KINDS.items()}
     answers["namespaces"] = api.request("GET", NAMESPACES.path(None, namespace))
     return Surroundings(namespace, answers)
+
+
+def unread(namespace: str, why: str) -> Surroundings:
+    """Return what is known of a namespace that could not be read at all: of every kind, why."""
+    return Surroundings(namespace, dict.fromkeys((*KINDS, "namespaces"), no_answer(why)))
+
+
+def no_answer(why: str) -> Answer:
+    """Return what stands for the answer of a server that gave none: HTTP knows no status 0."""
+    return Answer(0, {"message": why})
+
+
+def without_owners(made: Object) -> dict[str, Any]:
+    """Return an object as it was read, for evidence; who owns which field is long and shows nothing."""
+    metadata = {name: value for name, value in made["metadata"].items() if name != "managedFields"}
+    return {**made, "metadata": metadata}
 
 
 def label(made: Object, key: str) -> str | None:

@@ -9,11 +9,15 @@ from typing import Any, Literal
 
 from gcloud_pk.cluster.transport import Identity
 from gcloud_pk.model import labels
+from gcloud_pk.model.resources import EgressFlow
 from gcloud_pk.model.waiver import Grant
 
-Who = Literal["admins", "developers", "auditors", "members", "strangers", "outsiders"]
+Who = Literal["admins", "developers", "auditors", "members", "accounts", "strangers", "outsiders"]
 """members: somebody in every group of the tenant at once, the strongest insider there can be;
+accounts: the groups that the service accounts of the tenant's namespaces are in (reviews only);
 strangers: the groups of other tenants; outsiders: anybody who can log in, with no group at all."""
+
+_ACCOUNTS = "system:serviceaccounts"
 
 PLATFORM_NAMESPACES = ("default", "kube-system", labels.SYSTEM_NAMESPACE)
 """Namespaces that every cluster has and no tenant may see."""
@@ -24,6 +28,8 @@ class TargetEnvironment:
     """One environment: its namespace, and what the request allows there, as its TenantPolicy must name it.
 
     `flows`: the spec of the platform's network policy that allows, as the request implies it; empty: nothing is.
+    `quota` and `limits`: what the quota holds (`spec.hard`) and the items of the limit range, likewise; empty where the
+    values are not to be compared, as of a retired environment, which has a quota of nothing.
     """
 
     name: str
@@ -32,14 +38,21 @@ class TargetEnvironment:
     retired: bool = False
     domains: tuple[str, ...] = ()
     storage_classes: tuple[str, ...] = ()
-    egress_cidrs: tuple[str, ...] = ()
+    egress_flows: tuple[EgressFlow, ...] = ()
     ingress_cidrs: tuple[str, ...] = ()
     reserved_cidrs: tuple[str, ...] = ()
     gateway_namespaces: tuple[str, ...] = ()
     priority_classes: tuple[str, ...] = ()
     runtime_classes: tuple[str, ...] = ()
     flows: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    quota: Mapping[str, str] = field(default_factory=dict, hash=False)
+    limits: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     waivers: tuple[Grant, ...] = ()
+
+    @property
+    def egress_cidrs(self) -> tuple[str, ...]:
+        """Networks outside the cluster that may be reached at some port, each once, sorted."""
+        return tuple(sorted({flow.to for flow in self.egress_flows}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,8 @@ class Target:
     other_namespaces: tuple[str, ...] = ()
     other_groups: tuple[str, ...] = ()
     isolation: str = "namespace"
+    classification: str | None = None
+    """As the request has it; None: not to be compared."""
     today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
     """The day (UTC) with which the expiry of waivers is compared."""
 
@@ -72,6 +87,11 @@ class Target:
         return tuple(sorted({*self.admins, *self.developers, *self.auditors}))
 
     @property
+    def account_groups(self) -> tuple[str, ...]:
+        """Groups that service accounts of the environments in use are in, sorted (Kubernetes: serviceaccount)."""
+        return (_ACCOUNTS, *(f"{_ACCOUNTS}:{e.namespace}" for e in self.active)) if self.active else ()
+
+    @property
     def strangers_namespaces(self) -> tuple[str, ...]:
         """Namespaces of other tenants, sorted; never the platform's or the tenant's own."""
         own = {e.namespace for e in self.environments}
@@ -84,6 +104,7 @@ class Target:
             "developers": self.developers,
             "auditors": self.auditors,
             "members": self.groups,
+            "accounts": self.account_groups,
             "strangers": self.other_groups,
             "outsiders": (),
         }[who]

@@ -14,7 +14,7 @@ from gcloud_pk.cluster.transport import Answer, Api, Identity
 from gcloud_pk.errors import GcloudPkError
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.proof import capacity, flows
-from gcloud_pk.proof.call import Call
+from gcloud_pk.proof.call import Body, Call
 from gcloud_pk.proof.judgement import Judgement, expectation, judge
 from gcloud_pk.proof.patch import apply
 from gcloud_pk.proof.placement import placed
@@ -35,9 +35,13 @@ _SEVERITY = (
 
 _NOT_ASKED_FOR = {
     "domain": "the request names no domain here",
+    "gateway_namespace": "the request names no domain here, so no gateway is open to it",
     "storage_class": "the request names no storage class",
+    "declared_egress": "the request declares no network to reach",
     "foreign_egress": "the request declares every network as one to reach",
     "foreign_ingress": "the request declares every network as one to be reached from",
+    "reserved": "the request declares no network that holds a range of the cluster itself",
+    "wide_ingress": "the request declares no network that holds a range of the cluster itself",
 }
 """Variables that a request need not give; of all others, absence is a gap in what is live."""
 
@@ -90,16 +94,21 @@ class Sent:
 
 def variables(target: Target, environment: TargetEnvironment, around: Surroundings) -> dict[str, str]:
     """Return what `${…}` in probes stands for. `lookalike` is a path beside the tenant's own, one character off."""
+    wide, reserved = flows.holding(environment.ingress_cidrs, environment.reserved_cidrs) or (None, None)
     found: dict[str, str | None] = {
         "tenant": target.tenant,
         "environment": environment.name,
         "namespace": environment.namespace,
         "group": min(target.admins, default=None),
         "domain": min(environment.domains, default=None),
+        "gateway_namespace": min(environment.gateway_namespaces, default=None),
         "storage_class": min(environment.storage_classes, default=None),
         "claim_size": capacity.claim_size(around.all("limitranges")),
+        "declared_egress": min(environment.egress_cidrs, default=None),
         "foreign_egress": flows.undeclared(environment.egress_cidrs),
         "foreign_ingress": flows.undeclared(environment.ingress_cidrs),
+        "wide_ingress": wide,
+        "reserved": reserved,
         **around.names(),
     }
     if environment.registries:
@@ -242,6 +251,7 @@ def _evidence(probe: Probe, sent: Sent) -> Iterator[tuple[str, Any]]:
     call = sent.ready.call
     yield "request", f"{call.method} {call.path}" + ("?dryRun=All" if "dryRun" in call.params else "")
     if call.body is not None:
+        yield "sent", call.body
         yield "digest", digest(call.body)
         if probe.object:
             yield "object", probe.object
@@ -249,8 +259,6 @@ def _evidence(probe: Probe, sent: Sent) -> Iterator[tuple[str, Any]]:
             yield "edits", [edit.as_dict() for edit in probe.edits]
         if probe.derived:
             yield "derived", probe.derived
-        if probe.object is None or sent.judgement.verdict is not Verdict.PASS:
-            yield "sent", call.body
     if sent.answer is not None:
         yield "status", sent.answer.status
         # An admitted read holds somebody's data: only refusals are kept.
@@ -260,7 +268,7 @@ def _evidence(probe: Probe, sent: Sent) -> Iterator[tuple[str, Any]]:
             yield "auditId", sent.answer.audit_id
 
 
-def digest(body: Mapping[str, Any]) -> str:
+def digest(body: Body) -> str:
     """Return `sha256:` of the canonical JSON of what was sent."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

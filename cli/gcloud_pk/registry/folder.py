@@ -668,7 +668,23 @@ class Registry:
     @property
     def notes(self) -> tuple[Problem, ...]:
         """What somebody should know of, and need not mend."""
-        return tuple(note for entry in self.tenants.values() for note in (*entry.notes, *self._contradiction(entry)))
+        of_tenants = (note for entry in self.tenants.values() for note in (*entry.notes, *self._contradiction(entry)))
+        return (*of_tenants, *self._idle_clusters())
+
+    def _idle_clusters(self) -> Iterator[Problem]:
+        """Yield which clusters are kept for somebody who is not there, or who does not ask for one of his own."""
+        for name, site in sorted(self.governance.sites.items()):
+            for index, cluster in enumerate(site.spec.clusters):
+                entry = self.tenants.get(cluster.dedicated_to or "")
+                request = entry.reading.repaired if entry and entry.reading else None
+                if cluster.dedicated_to is None or (request and request.spec.isolation == "dedicated-cluster"):
+                    continue
+                why = "asks for no cluster of its own" if entry else "is not in the registry"
+                yield problem(
+                    f"cluster {cluster.name} is kept for tenant {cluster.dedicated_to}, which {why}",
+                    file=self._label("sites", f"{name}.yaml"),
+                    field=f"spec.clusters[{index}].dedicatedTo",
+                )
 
     def _contradiction(self, entry: Entry) -> Iterator[Problem]:
         """Yield that a request was accepted and rejected: neither alone allows the other, two clones at once do."""

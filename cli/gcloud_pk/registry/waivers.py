@@ -21,7 +21,7 @@ from typing import Literal
 from gcloud_pk.errors import GcloudPkError, InvalidInputError, Problem, problem
 from gcloud_pk.model import waiver as rules
 from gcloud_pk.model.base import LABEL_PATTERN
-from gcloud_pk.model.waiver import MOST, SOON, Ending, Grant, Waivable, Waiver
+from gcloud_pk.model.waiver import MOST, SOON, Ending, Grant, Tolerance, Waivable, Waiver
 from gcloud_pk.registry import approvers, documents, files
 from gcloud_pk.registry.approval import Refusal, Verifier
 from gcloud_pk.registry.approvers import WAIVER, Signer, Signers
@@ -47,6 +47,14 @@ def waivable() -> Mapping[str, Waivable]:
     from gcloud_pk.render import data
 
     return {entry["rule"]: Waivable(**entry) for entry in data.documents("policies", "waivable.yaml")}
+
+
+@cache
+def waivable_of_clusters() -> frozenset[str]:
+    """Return the checks that can be waived for one object of a cluster (policies/cluster/waivable.yaml)."""
+    from gcloud_pk.render import data
+
+    return frozenset(entry["check"] for entry in data.documents("policies", "cluster", "waivable.yaml"))
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,25 @@ class Case:
             approvers=self.approvers,
         )
 
+    def tolerance(self) -> Tolerance | None:
+        """Return what a cluster's audit gets; None where nobody approved it, it was ended, or it is of something else.
+
+        One that has expired is told: that it counts no longer is the audit's to say.
+        """
+        found = self.waiver.fixture if self.waiver else None
+        if self.waiver is None or found is None or not self.approvers or self.state not in {*IN_FORCE, "expired"}:
+            return None
+        return Tolerance(
+            self.waiver.control,
+            found,
+            self.waiver.allows,
+            self.waiver.expires,
+            self.name,
+            self.waiver.reason,
+            self.waiver.author,
+            self.approvers,
+        )
+
 
 @dataclass(frozen=True)
 class Waivers:
@@ -132,6 +159,11 @@ class Waivers:
         """Return what counts now for a tenant, sorted."""
         found = (case.grant() for case in self.cases.values() if case.tenant == tenant)
         return tuple(sorted(grant for grant in found if grant is not None))
+
+    def tolerances(self, cluster: str) -> tuple[Tolerance, ...]:
+        """Return what was approved for objects of a cluster, expired ones too, so that an audit can say so."""
+        found = (case.tolerance() for _, case in sorted(self.cases.items()))
+        return tuple(one for one in found if one is not None and one.fixture.cluster == cluster)
 
     def notes(self, tenant: str, today: dt.date) -> list[str]:
         """Return, in words, what somebody should know of a tenant's waivers: what expires soon, what does not count."""
@@ -301,7 +333,7 @@ def _case(
 
 def rule_problems(waiver: Waiver, around: Circumstances) -> Iterator[Problem]:
     """Yield every rule that a well-formed waiver breaks now."""
-    yield from rules.problems(waiver, waivable(), around.environments)
+    yield from rules.problems(waiver, waivable(), around.environments, waivable_of_clusters())
     if far := rules.too_far(waiver, around.today):
         yield far
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gcloud_pk.model import labels
 from gcloud_pk.model.base import API_VERSION
 from gcloud_pk.model.request import Environment
-from gcloud_pk.model.resources import PolicyWaiver, TenantPolicySpec
+from gcloud_pk.model.resources import EgressFlow, PolicyWaiver, TenantPolicySpec
 from gcloud_pk.model.tenant import Tenant
 from gcloud_pk.render.metadata import Manifest, manifest
 
@@ -100,6 +100,15 @@ def _waivers(tenant: Tenant, environment: str) -> tuple[PolicyWaiver, ...]:
     )
 
 
+def egress_flows(environment: Environment) -> tuple[EgressFlow, ...]:
+    """Return what the request declares to be reached outside the cluster, each once, sorted: networks with ports."""
+    declared = {
+        EgressFlow(to=flow.to, ports=tuple(sorted(flow.ports, key=lambda p: (p.protocol, p.port))))
+        for flow in environment.egress
+    }
+    return tuple(sorted(declared, key=lambda flow: (flow.to, [(p.protocol, p.port) for p in flow.ports])))
+
+
 def tenant_policy(tenant: Tenant, environment: Environment) -> Manifest:
     """Return the parameters of the admission policies in one namespace."""
     spec = tenant.request.spec
@@ -116,7 +125,7 @@ def tenant_policy(tenant: Tenant, environment: Environment) -> Manifest:
             registries=tuple(sorted(spec.registries)),
             domains=tuple(sorted(environment.domains)),
             storageClasses=tuple(sorted(spec.storage_classes)),
-            egressCidrs=tuple(sorted({e.to for e in environment.egress})),
+            egressFlows=egress_flows(environment),
             ingressCidrs=tuple(sorted(environment.allow_from)),
             reservedCidrs=tenant.cluster.reserved,
             gatewayNamespaces=(tenant.cluster.ingress_namespace,) if environment.domains else (),

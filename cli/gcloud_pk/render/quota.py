@@ -30,9 +30,43 @@ _DEFAULT_REQUEST = {
 _COUNTS = {"configmaps": 200, "replicationcontrollers": 20, "secrets": 200, "services": 100}
 _OWN_QUOTAS = 2
 
+# What a tenant writes beside them. Pods, which are counted, bound what a workload needs: one of each kind for each pod,
+# and never less than these. Routes are left out: a quota of a kind that a cluster does not serve is never counted.
+_LEAST = 50
+_OF_PODS = (
+    "count/cronjobs.batch",
+    "count/deployments.apps",
+    "count/horizontalpodautoscalers.autoscaling",
+    "count/ingresses.networking.k8s.io",
+    "count/poddisruptionbudgets.policy",
+    "count/roles.rbac.authorization.k8s.io",
+    "count/statefulsets.apps",
+)
+# The platform has some of these too, and a full quota must not keep them out of a namespace that is adopted.
+_LEAST_SHARED = 200
+_SHARED = (
+    "count/networkpolicies.networking.k8s.io",
+    "count/rolebindings.rbac.authorization.k8s.io",
+    "count/serviceaccounts",
+)
+_DAEMON_SETS = 20
+# A Deployment keeps ten earlier ReplicaSets by default, a CronJob four finished Jobs beside the one that runs.
+_KEPT = {"count/replicasets.apps": 11, "count/jobs.batch": 5}
+_LEAST_KEEPERS = 20
+
 
 def _times(quantity: Quantity, count: int) -> Quantity:
     return Quantity(quantity.value * count, binary=quantity.binary)
+
+
+def _counts(pods: int) -> dict[str, str]:
+    """Return how many objects of the kinds that only `count/` names an environment of so many pods may have."""
+    return {
+        **dict.fromkeys(_OF_PODS, str(Quantity(max(_LEAST, pods)))),
+        **dict.fromkeys(_SHARED, str(Quantity(max(_LEAST_SHARED, pods)))),
+        "count/daemonsets.apps": str(_DAEMON_SETS),
+        **{name: str(Quantity(kept * max(_LEAST_KEEPERS, pods))) for name, kept in _KEPT.items()},
+    }
 
 
 def _quota(tenant: Tenant, environment: str, hard: dict[str, str]) -> Manifest:
@@ -65,6 +99,7 @@ def quota(tenant: Tenant, environment: Environment) -> Manifest:
         "services.loadbalancers": "0",
         "services.nodeports": "0",
         **{name: str(count) for name, count in _COUNTS.items()},
+        **_counts(asked.pods),
         **{
             f"{name}.storageclass.storage.k8s.io/requests.storage": str(asked.storage)
             for name in tenant.request.spec.storage_classes
@@ -78,8 +113,9 @@ def retired_quota(tenant: Tenant, environment: str) -> Manifest:
     names = (
         "requests.cpu", "limits.cpu", "requests.memory", "limits.memory", "requests.ephemeral-storage",
         "limits.ephemeral-storage", "requests.storage", "persistentvolumeclaims", "pods", "services.loadbalancers",
-        "services.nodeports", *_COUNTS,
+        "services.nodeports", *_COUNTS, *_OF_PODS, *_KEPT, "count/daemonsets.apps",
     )  # fmt: skip
+    # Not what the platform has there: a default deny that somebody took away must be able to come back.
     return _quota(tenant, environment, {**dict.fromkeys(names, "0"), "resourcequotas": str(_OWN_QUOTAS)})
 
 

@@ -42,6 +42,7 @@ def _deployment(tenant: Tenant, environment: Environment) -> dict[str, Any]:
     container = {
         "name": "web",
         "image": image(tenant),
+        "imagePullPolicy": "Always",
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/", "port": "http"}},
         "resources": {
