@@ -61,10 +61,10 @@ e2e: setup  ## on a real control plane
 	$(PYTEST) tests/e2e -m "not slow"
 
 test: lint  ## all tests that CI runs
-	$(PYTEST) tests -m "not slow" -n $(WORKERS) --dist loadfile
+	$(PYTEST) tests -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-full: lint  ## all tests, slow ones too
-	$(PYTEST) tests -n $(WORKERS) --dist loadfile
+	$(PYTEST) tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## measure against kubectl and a raw client
 	$(BIN)/python -m benchmarks.onboard

@@ -163,7 +163,9 @@ def wait_in_force(api: Api) -> None:
 @contextmanager
 def inhabited(lab: RunningLab) -> Iterator[Api]:
     """Give a shared control plane's administrator the world of the fixtures, to nobody else at the same time."""
-    with (lab.folder / "world.lock").open("w") as lock:
+    path = lab.folder / "world.lock"
+    path.touch(mode=0o600)
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers share the lab
         api = administrator(lab.kubeconfig)
         install_platform(api)

@@ -204,9 +204,16 @@ def test_the_servers_own_audit_log_has_every_request_of_the_evidence_and_no_writ
     events = [json.loads(line) for line in log.read_bytes()[before:].decode().splitlines()]
     logged = {e["auditID"]: e for e in events if e["stage"] == "ResponseComplete"}
     assert set(sent) <= set(logged)
+    acted = {
+        r["auditId"]
+        for f in found.values()
+        if "as" in f.evidence  # what is read of live objects is read as the verifier itself
+        for r in f.evidence["requests"]
+        if "request" in r  # and so are reviews asked
+    }
+    assert len(acted) > 60
     for audit_id, request in sent.items():
-        if "request" in request:  # reviews are the verifier's own
-            assert logged[audit_id]["impersonatedUser"]["username"] == PROBED
+        assert (audit_id in acted) == (logged[audit_id].get("impersonatedUser", {}).get("username") == PROBED)
         assert logged[audit_id]["responseStatus"]["code"] == request["status"]
     written = [
         e["requestURI"]
@@ -240,6 +247,8 @@ def test_a_quota_that_is_used_up_is_not_checked_and_no_failure(ministry: Ministr
         assert found["ISO-001"].verdict is Verdict.NOT_CHECKED
         assert "quota is used up" in str(found["ISO-001"].reason)
         assert found["ISO-020"].verdict is Verdict.NOT_CHECKED
+        # A quota that is smaller than the request is a finding of its own.
+        assert found.pop("ISO-103").verdict is Verdict.FAIL
         assert exit_code(found.values()) == 7
     finally:
         ministry.bring()

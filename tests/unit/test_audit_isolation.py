@@ -21,6 +21,7 @@ from gcloud_pk.evidence.report import report
 from gcloud_pk.main import main
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict, count
+from gcloud_pk.onboarding.absence import not_in_place
 from gcloud_pk.onboarding.foundation import check_version, findings
 from gcloud_pk.onboarding.isolation import SAMPLE, neighbours
 from gcloud_pk.render.platform import platform_message, platform_objects
@@ -333,3 +334,10 @@ def test_without_the_whole_the_evidence_is_let_go() -> None:
     assert [f.evidence for f in gathering.findings] == [{}, {}]
     assert [f.observed for f in gathering.findings] == ["", "observed words"]
     assert gathering.findings[1] == replace(a_finding("tenant/a/x", Verdict.FAIL))
+
+
+def test_nobody_is_sent_to_onboard_a_tenant_that_left() -> None:
+    assert "onboard" in str(not_in_place("moitt").resolution)
+    left = not_in_place("moitt", "offboarded")
+    assert "offboarded" in left.message
+    assert "onboard moitt" not in str(left.resolution)

@@ -103,7 +103,7 @@ def kubeconfig(
 
 
 def _places(population: Population, name: str, environment: str | None) -> list[tuple[str, Tier]]:
-    from gcloud_pk.commands.tenant import not_in_place
+    from gcloud_pk.onboarding.absence import not_in_place
 
     parent = population.parent(name)
     if parent is None:

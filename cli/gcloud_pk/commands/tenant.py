@@ -22,7 +22,8 @@ from gcloud_pk.commands.connection import (
 )
 from gcloud_pk.commands.ministry import kubeconfig, welcome
 from gcloud_pk.commands.suspension import resume, suspend, verify_suspended
-from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError, UnavailableError
+from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError
+from gcloud_pk.onboarding.absence import not_in_place
 
 if TYPE_CHECKING:
     from gcloud_pk.console import Console
@@ -198,14 +199,6 @@ def show(invocation: Invocation, name: str) -> None:
     )
 
 
-def not_in_place(name: str) -> GcloudPkError:
-    """Return the error of a tenant that the cluster lacks."""
-    return UnavailableError(
-        f"tenant {name!r} is not on this cluster",
-        resolution=f"gcloud-pk tenant list shows who is; gcloud-pk onboard {name} brings it",
-    )
-
-
 @dataclass(frozen=True)
 class _Observed:
     """A tenant's plan, with the registry and the cluster's Tenant objects that it was made from."""
@@ -301,7 +294,8 @@ def verify(invocation: Invocation, name: str, quick: bool) -> int:
         return closed
     seen = _observed(invocation, name)
     if name not in seen.in_place:
-        raise not_in_place(name)
+        entry = seen.registry.tenants.get(name)
+        raise not_in_place(name, seen.registry.standing(entry).state if entry else None)
     for warning in stray_heads(seen.registry, [name], seen.in_place):
         console.warn(warning)
     verifier = open_verifier(invocation)

@@ -8,10 +8,10 @@ from typing import Any
 
 from gcloud_pk.cluster.kinds import NAMESPACE
 from gcloud_pk.cluster.transport import Api
-from gcloud_pk.errors import UnavailableError
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.tenant import Tenant
+from gcloud_pk.onboarding.absence import not_in_place
 from gcloud_pk.onboarding.closures import closed_since
 from gcloud_pk.onboarding.intake import Intake, take_in
 from gcloud_pk.onboarding.population import tenants_in_place
@@ -57,12 +57,9 @@ def subjects(api: Api, registry: Registry, standing: Standing, names: Sequence[s
     in_place = tenants_in_place(api)
     wanted = sorted(set(names)) if names is not None else sorted(in_place.keys() & registry.tenants.keys())
     for name in wanted:
-        registry.entry(name)
+        entry = registry.entry(name)
         if name not in in_place:
-            raise UnavailableError(
-                f"tenant {name!r} is not on this cluster",
-                resolution=f"gcloud-pk tenant list shows who is; gcloud-pk onboard {name} brings it",
-            )
+            raise not_in_place(name, registry.standing(entry).state)
     closed = {name: in_place[name] for name in wanted if _is_closed(registry, name, in_place[name])}
     open_ones = [name for name in wanted if name not in closed]
     intake = take_in(registry, standing, open_ones if names is not None else None, in_place, going_on=True)
