@@ -253,6 +253,8 @@ def test_a_killed_process_is_seen_and_mended_with_its_data_kept(victim: RunningL
     before = status(victim)
     for program in killed:
         os.kill(pids(before)[program], signal.SIGKILL)
+    # On a busy machine a killed process takes a while to go.
+    eventually(lambda: not any(processes.start_time(pids(before)[program]) for program in killed), 60)
     seen = status(victim, code=6)
     assert [program for program in PROGRAMS if not seen["processes"][program]["running"]] == list(killed)
     after = up(victim)
