@@ -28,8 +28,6 @@ from gcloud_pk.proof.world import Manifest, World
 Key = tuple[str, str]
 """A check's id and its subject."""
 
-POLICIES = "admission policies"
-"""The wall that all policies are together (`proof/plugins.py`)."""
 
 _RBAC_GROUP = "rbac.authorization.k8s.io"
 _VERIFIERS = (labels.VERIFIER_GROUP,)
@@ -128,16 +126,10 @@ def _plugins(known: Catalogue, expected: Mapping[Key, Foreseen]) -> Iterator[tup
             ends = {
                 foretold.verdict
                 for (name, _), foretold in expected.items()
-                if (probe := known.probes.get(name)) is not None and _wall(probe) == plugin.wall
+                if (probe := known.probes.get(name)) is not None and probe.wall == plugin.wall
             }
             order = (Verdict.PASS, Verdict.FAIL)
             yield key, Foreseen(next((each for each in order if each in ends), Verdict.NOT_CHECKED))
-
-
-def _wall(probe: Probe) -> str | None:
-    if not isinstance(probe.expect, Refused) or probe.expect.earlier is not None:
-        return None
-    return POLICIES if probe.expect.by.startswith("gpk-") else probe.expect.by
 
 
 def _named(wall: str) -> tuple[str, str | None]:

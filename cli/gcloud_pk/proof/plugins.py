@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gcloud_pk.model.finding import Finding, Verdict
-from gcloud_pk.proof.probe import Catalogue, Probe, Refused
+from gcloud_pk.proof.probe import POLICIES, Catalogue
 from gcloud_pk.proof.refusal import LIMIT_RANGE, POD_SECURITY, QUOTA, RBAC
 
 SUBJECT = "cluster"
-
-_POLICIES = "admission policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Plugin:
 
 
 PLUGINS = (
-    Plugin("ISO-633", _POLICIES, "The API server runs admission policies", ("GPK-ADM-001",),
+    Plugin("ISO-633", POLICIES, "The API server runs admission policies", ("GPK-ADM-001",),
            "nothing that an admission policy must refuse was refused: is ValidatingAdmissionPolicy switched off?"),
     Plugin("ISO-634", POD_SECURITY, "The API server runs Pod Security admission", ("GPK-POD-001",),
            "nothing that Pod Security must refuse was refused: is PodSecurity switched off?"),
@@ -43,13 +41,6 @@ PLUGINS = (
     Plugin("ISO-637", RBAC, "The API server asks RBAC", ("GPK-ACC-001",),
            "nothing that RBAC must refuse was refused: is the authorization mode AlwaysAllow?"),
 )  # fmt: skip
-
-
-def _wall(probe: Probe) -> str | None:
-    """Return the wall that a probe vouches for; none where either of two may refuse, or nothing does."""
-    if not isinstance(probe.expect, Refused) or probe.expect.earlier is not None:
-        return None
-    return _POLICIES if probe.expect.by.startswith("gpk-") else probe.expect.by
 
 
 @dataclass
@@ -63,7 +54,7 @@ class Tally:
         """Count the findings of probes that were sent and must be refused."""
         for finding in findings:
             probe = self.known.probes.get(finding.id)
-            wall = _wall(probe) if probe is not None and "requests" in finding.evidence else None
+            wall = probe.wall if probe is not None and "requests" in finding.evidence else None
             if wall is not None:
                 self.counts.setdefault(wall, Counter())[finding.verdict] += 1
 
@@ -90,7 +81,7 @@ class Tally:
     @cached_property
     def walls(self) -> frozenset[str]:
         """The walls that a probe of the catalogue is refused by."""
-        return frozenset(wall for probe in self.known.probes.values() if (wall := _wall(probe)) is not None)
+        return frozenset(wall for probe in self.known.probes.values() if (wall := probe.wall) is not None)
 
     @staticmethod
     def _made(plugin: Plugin, observed: str, verdict: Verdict, reason: str | None) -> Finding:

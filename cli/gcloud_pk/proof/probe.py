@@ -49,6 +49,10 @@ class Request(_ProbeModel):
     name: str | None = None
 
 
+POLICIES = "admission policies"
+"""All admission policies together, as one wall beside those of Kubernetes."""
+
+
 class Refused(_ProbeModel):
     """The wall that must refuse (a policy's name or one of `refusal.WALLS`) and the words that name the field.
 
@@ -97,6 +101,13 @@ class Probe(_ProbeModel):
     control: ProbeId | None = None
     isolation: tuple[Isolation, ...] = ()
     quick: bool = False
+
+    @property
+    def wall(self) -> str | None:
+        """The wall that it vouches for; none where either of two may refuse, or nothing does."""
+        if not isinstance(self.expect, Refused) or self.expect.earlier is not None:
+            return None
+        return POLICIES if self.expect.by.startswith("gpk-") else self.expect.by
 
 
 class Review(_ProbeModel):
