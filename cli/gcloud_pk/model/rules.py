@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from gcloud_pk.errors import Problem, problem
 from gcloud_pk.model import federation
 from gcloud_pk.model.classification import CLASSES, EXPOSURES, FLOOR, ISOLATION_LEVELS
+from gcloud_pk.model.hosts import host_problems
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.quantity import total
 from gcloud_pk.model.request import TenantRequest
@@ -599,4 +600,5 @@ def site_problems(sites: Mapping[str, Site]) -> list[tuple[str, Problem]]:
                 )
             if cluster.uid:
                 uids[cluster.uid] = f"{name}/{cluster.name}"
+        found += [(name, wrong) for wrong in host_problems(site)]
     return found

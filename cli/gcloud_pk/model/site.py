@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gcloud_pk.model.base import API_VERSION, DnsLabel, Line, Model, ObjectName, Province, Str, Unique, matches
+from gcloud_pk.model.baseline import Level, highest, level_for
 from gcloud_pk.model.classification import Classification, Isolation, SiteKind
 from gcloud_pk.model.request import TENANT_LENGTH, Cidr
 
@@ -93,6 +94,68 @@ class Cluster(Model):
         return tuple(sorted({*networks, *LINK_LOCAL}))
 
 
+HostRole = Literal["control-plane", "worker", "storage", "gateway", "plain"]
+"""What a host is to its cluster; a plain one belongs to none."""
+
+HostKey = Annotated[
+    Str,
+    Field(max_length=1200),
+    matches(
+        r"(ssh-rsa|(sk-)?(ssh-ed25519|ecdsa-sha2-nistp(256|384|521))(@openssh\.com)?) [A-Za-z0-9+/]+={0,3}",
+        "a public key as in ssh_host_ed25519_key.pub, without its comment",
+    ),
+]
+"""One line of an OpenSSH public key without comment (sshd(8), AUTHORIZED_KEYS FILE FORMAT)."""
+
+
+def _lone_address(value: object) -> str:
+    try:
+        if isinstance(value, str):
+            return str(ip_address(value))
+    except ValueError:
+        pass
+    raise ValueError("expected an IP address, such as 10.207.0.11")
+
+
+HostAddress = Annotated[
+    str, BeforeValidator(_lone_address), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f:.]+$"})
+]
+Keys = Annotated[tuple[HostKey, ...], Field(max_length=50), Unique]
+UnixUser = Annotated[Str, matches(r"[a-z_][a-z0-9_-]{0,31}", "a user's name, such as gcloud-pk")]
+ServerName = Annotated[Str, Field(max_length=253), matches(r"[A-Za-z0-9][A-Za-z0-9.:-]*", "a DNS name or an address")]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+
+
+class Ssh(Model):
+    """How hosts are reached. Host keys stand at each host: none is ever accepted on first use."""
+
+    user: UnixUser = Field("gcloud-pk", description="who hardens: may become root by sudo")
+    audit_user: UnixUser = Field("gcloud-pk-audit", description="who audits: may read what the baseline names")
+    port: Port = Field(22, description="the port of sshd")
+    keys: Keys = Field((), description="public keys that let the one who hardens in; none: those in place stay")
+    audit_keys: Keys = Field((), description="public keys that let the auditor in")
+    allow_from: Annotated[tuple[Cidr, ...], Field(max_length=50), Unique] = Field(
+        (), description="networks that may reach sshd; none: all"
+    )
+
+
+class Host(Model):
+    """One machine of the site."""
+
+    name: DnsLabel = Field(description="the host's name")
+    address: HostAddress = Field(description="where sshd answers")
+    rack: DnsLabel | None = Field(None, description="the rack it stands in")
+    cluster: DnsLabel | None = Field(None, description="the cluster of this site that it belongs to")
+    role: HostRole = Field("worker", description="control-plane, worker, storage, gateway or plain")
+    host_keys: Annotated[tuple[HostKey, ...], Field(min_length=1, max_length=8), Unique] = Field(
+        description="its public host keys; a host that shows another is not spoken to"
+    )
+    holds: Annotated[tuple[Classification, ...], Field(min_length=1, max_length=5), Unique] | None = Field(
+        None, description="the classes of data it may hold, where they are fewer than the site's"
+    )
+    level: Level | None = Field(None, description="cl1, cl2 or cl3: never below what its classes ask for")
+
+
 class Location(Model):
     """Where it stands."""
 
@@ -113,6 +176,17 @@ class SiteSpec(Model):
     clusters: Annotated[tuple[Cluster, ...], Field(min_length=1, max_length=50)] = Field(
         description="a list of at least one cluster"
     )
+    level: Level | None = Field(None, description="cl1, cl2 or cl3: the least level of every host")
+    ssh: Ssh = Field(Ssh(), description="{user, auditUser, port, keys, auditKeys, allowFrom}")
+    time_servers: Annotated[tuple[ServerName, ...], Field(max_length=10), Unique] = Field(
+        (), description="names or addresses of the time servers of its hosts"
+    )
+    log_host: ServerName | None = Field(None, description="where its hosts send their logs, over TLS")
+    hosts: Annotated[tuple[Host, ...], Field(max_length=10_000)] = Field((), description="its machines")
+
+    def level_of(self, host: Host) -> Level:
+        """Return the level that a host must meet: that of its data, raised by the site's or its own."""
+        return highest([level_for(host.holds or self.admits), *(one for one in (self.level, host.level) if one)])
 
 
 class SiteMetadata(Model):
