@@ -14,7 +14,7 @@ DATA = Path(__file__).parent / "unit" / "data"
 
 
 def pytest_configure() -> None:
-    """A run in the background of a shell starts with Ctrl-C ignored, and so would every program that a test sends it."""
+    """Let programs be interrupted: a run in the background of a shell starts them with Ctrl-C ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
