@@ -29,7 +29,8 @@ NOUNS: dict[str, str] = {
     "cluster": "Prepare a cluster for tenants; register it for a site",
     "onboard": "Bring approved requests to the cluster: plan, apply, verify",
     "tenant": "List, show, compare, verify and offboard tenants",
-    "audit": "Audits: what would be refused, before it is; reads only",
+    "node": "Harden the nodes of a site; what a reboot would change",
+    "audit": "Audits of tenants, clusters and nodes; reads only",
     "schema": "JSON Schema of every kind, for editors and CI",
     "completion": "Print the shell completion for bash, zsh or fish",
 }

@@ -12,6 +12,7 @@ import click
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
 from gcloud_pk.commands.connection import open_registry, open_verifier
 from gcloud_pk.commands.isolation import isolation, probes
+from gcloud_pk.commands.nodes_audit import nodes
 from gcloud_pk.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def impact(invocation: Invocation, namespaces: tuple[str, ...], tenant: str | No
 
 
 audit.add_command(isolation)
+audit.add_command(nodes)
 audit.add_command(probes)
 
 

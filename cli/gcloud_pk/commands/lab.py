@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.lab_nodes import nodes
 
 
 @click.group(cls=Group)
@@ -18,7 +19,12 @@ def lab() -> None:
 
     etcd, API server, controller manager and scheduler as processes on loopback, with their own
     certificates, RBAC, audit log and encrypted secrets. No container, no root.
+
+    `lab nodes` runs real Debian nodes beside it, to harden and audit.
     """
+
+
+lab.add_command(nodes)
 
 
 _name = click.option(

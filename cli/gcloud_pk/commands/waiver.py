@@ -37,7 +37,9 @@ def waiver() -> None:
 @click.option(
     "--workload", metavar="KIND/NAME", help="Deployment/web, StatefulSet/…, DaemonSet/…, Job/…, CronJob/…, Pod/…"
 )
-@click.option("--subject", metavar="SUBJECT", help="Instead of these three, for what is no workload: node/<name>.")
+@click.option(
+    "--subject", metavar="SUBJECT", help="Instead of these three, for what is no workload: node/<site>[/<host>]."
+)
 @click.option(
     "--allow",
     "allows",

@@ -13,12 +13,16 @@ FEW = 24
 """Subjects that are shown one by one; of more, only those with something to say are."""
 
 _NAMED = 5
+_FOLDED = 12
 
 Result = Mapping[str, Any]
 
 
-def to_overview(report: Report, *, every: bool = False) -> str:
+def to_overview(report: Report, *, every: bool = False, fold: bool = False) -> str:
     """Return the report for people. With `every`, each check has a line, and what was left out its ids.
+
+    With `fold`, what could not be checked for one and the same reason has one line together, and controls of which
+    nothing went wrong have none.
 
     What went wrong in the same way in several places is told once, with the other places named.
     """
@@ -36,14 +40,14 @@ def to_overview(report: Report, *, every: bool = False) -> str:
             silent += 1
             continue
         lines.append(f"{line(subject)}: {counted(Counter(r['verdict'] for r in results))}")
-        for result in full:
-            lines += in_full(result)
-            lines += _elsewhere(told[result["subject"], result["id"]])
+        for alike in _folded(full, told) if fold and not every else [[result] for result in full]:
+            lines += in_full(alike[0]) if len(alike) == 1 else _together(alike)
+            lines += _elsewhere(told[alike[0]["subject"], alike[0]["id"]])
         if every:
             lines += [text for r in results if r["verdict"] not in SHOWN_IN_FULL for text in in_short(r)]
     if silent:
         lines.append(f"{number_of(silent, 'more subject')}: nothing wrong")
-    lines += ["", *_by_control(report["results"]), ""]
+    lines += ["", *_by_control(report["results"], fold=fold and not every), ""]
     lines += _left_out(report, every=every)
     lines.append(f"{conclusion(report)}: {counted(report['verdicts'])}")
     return "\n".join(lines)
@@ -73,6 +77,23 @@ def _told(results: Sequence[Result]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+def _folded(results: Sequence[Result], told: Mapping[tuple[str, str], list[str]]) -> list[list[Result]]:
+    """Return results in their order, those not checked for the same reason in the same places together."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        places = told[result["subject"], result["id"]]
+        alike = result["verdict"] == "not-checked"
+        key = (str(result["reason"]), *places) if alike else (str(result["id"]), "")
+        groups.setdefault((result["verdict"], *key), []).append(result)
+    return list(groups.values())
+
+
+def _together(alike: Sequence[Result]) -> Iterator[str]:
+    yield f"  {alike[0]['verdict'].upper():<14}  {number_of(len(alike), 'check')}: {line(alike[0]['reason'])}"
+    ids = [line(result["id"]) for result in alike]
+    yield f"{' ' * 18}{', '.join(ids[:_FOLDED])}" + (f" and {len(ids) - _FOLDED} more" if ids[_FOLDED:] else "")
+
+
 def _elsewhere(subjects: Sequence[str]) -> Iterator[str]:
     if subjects:
         named = ", ".join(line(subject) for subject in subjects[:_NAMED])
@@ -80,11 +101,16 @@ def _elsewhere(subjects: Sequence[str]) -> Iterator[str]:
         yield f"{' ' * 18}the same: {named}{more}"
 
 
-def _by_control(results: Sequence[Result]) -> Iterator[str]:
+def _by_control(results: Sequence[Result], *, fold: bool) -> Iterator[str]:
     controls: dict[str, Counter[str]] = {}
     for result in results:
         for control in result["controls"]:
             controls.setdefault(control, Counter())[result["verdict"]] += 1
+    if fold:
+        silent = {name for name, verdicts in controls.items() if not set(verdicts) & {"fail", "error", "waived"}}
+        if silent:
+            yield f"{number_of(len(silent), 'control')} of which nothing failed"
+        controls = {name: verdicts for name, verdicts in controls.items() if name not in silent}
     width = max(map(len, controls), default=0)
     for control, verdicts in sorted(controls.items()):
         yield f"{line(control).ljust(width)}  {counted(verdicts)}"

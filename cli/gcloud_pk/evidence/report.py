@@ -154,6 +154,9 @@ def _testcase(suite: ET.Element, name: str, result: Mapping[str, Any]) -> str:
             "time": f"{result['seconds']:.4f}",
         },
     )
+    if source := _source(result):
+        properties = ET.SubElement(case, "properties")
+        ET.SubElement(properties, "property", {"name": "source", "value": _xml(source)})
     outcome = _OUTCOMES.get(result["verdict"], "error")
     if outcome:
         said = result["reason"] or result["observed"]
@@ -161,6 +164,12 @@ def _testcase(suite: ET.Element, name: str, result: Mapping[str, Any]) -> str:
         if outcome != "skipped":
             verdict.text = _xml(f"expected: {result['expected']}\nobserved: {result['observed']}")
     return _TOTALS[outcome]
+
+
+def _source(result: Mapping[str, Any]) -> str | None:
+    """Return on whose word a result rests, where its evidence says so."""
+    found = result.get("evidence", {}).get("source")
+    return found if isinstance(found, str) else None
 
 
 def _set_counts(element: ET.Element, counts: Mapping[str, int], seconds: float) -> None:
@@ -215,6 +224,8 @@ def in_full(result: Mapping[str, Any]) -> list[str]:
     """Return all lines that tell of a check what a person should know."""
     lines = [_heading(result)]
     told = {name: result[name] for name in ("expected", "observed", "reason") if result[name]}
+    if source := _source(result):
+        told["source"] = source
     if result["controls"]:
         told["controls"] = ", ".join(result["controls"])
     return lines + [f"{_INDENT}{name}: {line(text)}" for name, text in told.items()]

@@ -181,6 +181,7 @@ class SiteSpec(Model):
     time_servers: Annotated[tuple[ServerName, ...], Field(max_length=10), Unique] = Field(
         (), description="names or addresses of the time servers of its hosts"
     )
+    time_nts: bool = Field(False, strict=True, description="whether its time servers speak NTS (RFC 8915)")
     log_host: ServerName | None = Field(None, description="where its hosts send their logs, over TLS")
     hosts: Annotated[tuple[Host, ...], Field(max_length=10_000)] = Field((), description="its machines")
 

@@ -59,7 +59,8 @@ class Waiver(Model):
 
     control: Control = Field(description="the rule that is waived, such as GPK-IMG-01")
     subject: Subject = Field(
-        description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>, or cluster/<cluster>/<Kind>/<name>"
+        description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>, cluster/<cluster>/<Kind>/<name>, "
+        "node/<site> or node/<site>/<host>"
     )
     allows: Allows = Field((), description="the exact values that are allowed, as the refusal shows them")
     reason: Prose = Field(description="why it cannot comply yet, and what is done about it")
@@ -188,11 +189,13 @@ def problems(
     known: Mapping[str, Waivable],
     environments: Mapping[str, frozenset[str]],
     of_clusters: Collection[str] = (),
+    of_nodes: Collection[str] = (),
+    hosts: Mapping[str, frozenset[str]] | None = None,
 ) -> Iterator[Problem]:
     """Yield what is wrong with a waiver that is well formed; of expiry, `too_far` speaks.
 
     `known`: what can be waived, by rule; `environments`: of each tenant of the registry; `of_clusters`: the checks of a
-    cluster that can be waived for one of its objects.
+    cluster that can be waived for one of its objects; `of_nodes`: controls and checks of nodes; `hosts`: of each site.
     """
     if waiver.sort not in get_args(Sort):
         yield problem(
@@ -200,6 +203,8 @@ def problems(
         )
     if waiver.sort == "cluster" and waiver.control.startswith("ISO-"):
         yield from _wrong_of_cluster(waiver, of_clusters)
+    if waiver.sort == "node":
+        yield from _wrong_of_node(waiver, of_nodes, hosts or {})
     if waiver.sort != "tenant":
         return
     yield from _wrong_subject(waiver, environments)
@@ -235,6 +240,29 @@ def _wrong_of_cluster(waiver: Waiver, of_clusters: Collection[str]) -> Iterator[
     for index, value in enumerate(waiver.allows):
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
             yield problem(f"{value!r} is no digest of an object", field=f"allows[{index}]", expected=expected)
+
+
+def _wrong_of_node(waiver: Waiver, of_nodes: Collection[str], hosts: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+    if waiver.control not in of_nodes:
+        yield problem(
+            f"{waiver.control} is no control and no check of nodes",
+            field="control",
+            expected="an id of policies/controls/nodes/, such as GPK-KRN-001",
+        )
+    _, site, *host = waiver.subject.split("/")
+    if len(host) > 1:
+        yield problem("is no host and no site", field="subject", expected="node/<site> or node/<site>/<host>")
+    elif site not in hosts:
+        known = ", ".join(sorted(hosts)) or "none"
+        yield problem(f"there is no site {site!r}", field="subject", expected=f"a site of the registry: {known}")
+    elif host and host[0] not in hosts[site]:
+        yield problem(
+            f"site {site} has no host {host[0]!r}", field="subject", expected=f"a name under spec.hosts of site {site}"
+        )
+    if waiver.allows:
+        yield problem(
+            "says nothing of a node: its control is waived as a whole", field="allows", expected="to be left out"
+        )
 
 
 def _wrong_subject(waiver: Waiver, environments: Mapping[str, frozenset[str]]) -> Iterator[Problem]:

@@ -624,7 +624,13 @@ class Registry:
             return self.demand(request).objection(principal) if request else None
 
         return Circumstances(
-            self.approvers, self.now, environments, lambda name: self.entry(name).chain, foreign, self._verify
+            self.approvers,
+            self.now,
+            environments,
+            lambda name: self.entry(name).chain,
+            foreign,
+            self._verify,
+            {name: frozenset(host.name for host in site.spec.hosts) for name, site in self.sites.items()},
         )
 
     @cached_property

@@ -57,6 +57,16 @@ def waivable_of_clusters() -> frozenset[str]:
     return frozenset(entry["check"] for entry in data.documents("policies", "cluster", "waivable.yaml"))
 
 
+@cache
+def waivable_of_nodes() -> frozenset[str]:
+    """Return the controls and checks of nodes, any of which a site may need excepted (policies/controls/nodes/)."""
+    from gcloud_pk.render import data
+
+    found = data.documents("policies", "controls", "nodes", "*.yaml")
+    rows = [*(one for each in found for one in each.get("controls") or ())]
+    return frozenset({one["id"] for one in rows} | {check for one in rows for check in one.get("checks") or ()})
+
+
 @dataclass(frozen=True)
 class Filed:
     """One waiver as its files say it. `signatures`: by principal in the file's name; `over`: an ending is there.
@@ -247,7 +257,7 @@ def _ending(root: Path, name: str, problems: list[Problem]) -> Ending | None:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What waivers are judged by: signers, the moment (UTC), the environments and the history of each tenant.
+    """What waivers are judged by: signers, the moment (UTC), tenants' environments and histories, sites' hosts.
 
     `foreign`: tenant and principal → why that principal does not approve for that tenant, or None.
     """
@@ -258,6 +268,7 @@ class Circumstances:
     chain: Callable[[str], Chain]
     foreign: Callable[[str, str], str | None]
     verifier: Verifier
+    hosts: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def today(self) -> dt.date:
@@ -333,7 +344,8 @@ def _case(
 
 def rule_problems(waiver: Waiver, around: Circumstances) -> Iterator[Problem]:
     """Yield every rule that a well-formed waiver breaks now."""
-    yield from rules.problems(waiver, waivable(), around.environments, waivable_of_clusters())
+    of_nodes = waivable_of_nodes() if waiver.sort == "node" else frozenset[str]()
+    yield from rules.problems(waiver, waivable(), around.environments, waivable_of_clusters(), of_nodes, around.hosts)
     if far := rules.too_far(waiver, around.today):
         yield far
 

@@ -1,0 +1,325 @@
+"""`gcloud-pk node`: a site's machines brought to the national baselines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
+from gcloud_pk.commands.connection import open_registry
+from gcloud_pk.commands.node_waivers import waivers
+from gcloud_pk.errors import ExitCode, GcloudPkError, InvalidInputError, PartialError, RefusedError, UnavailableError
+from gcloud_pk.model.baseline import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gcloud_pk.model.baseline import Level
+    from gcloud_pk.model.site import Site
+    from gcloud_pk.nodes.outcome import Run
+    from gcloud_pk.nodes.run import Order
+    from gcloud_pk.registry.folder import Registry
+
+
+@click.group(cls=Group)
+def node() -> None:
+    """Bring the machines of a site to the national baselines, and keep account of it.
+
+    Hosts, their addresses and their host keys stand in sites/SITE.yaml of the registry.
+    """
+
+
+node.add_command(waivers)
+
+
+def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which hosts, and how they are reached."""
+    for option in (
+        click.option(
+            "--ssh-config",
+            metavar="FILE",
+            envvar="GCLOUD_PK_SSH_CONFIG",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="ssh_config with jump hosts and keys, by `Host NAME`; host keys stay the site's.  "
+            "[default: that of the lab, or your own; env: GCLOUD_PK_SSH_CONFIG]",
+        ),
+        click.option(
+            "--limit",
+            metavar="HOST|GROUP,…",
+            multiple=True,
+            help="Only these: names or addresses of hosts, racks, clusters, roles, levels.",
+        ),
+        click.option("--site", "site_name", metavar="SITE", required=True, help="The site, as sites/SITE.yaml has it."),
+    ):
+        command = option(command)
+    return command
+
+
+def site_of(registry: Registry, name: str) -> Site:
+    """Return a site of the registry. Raises InvalidInputError, which names those that there are."""
+    sites = registry.sites
+    if name not in sites:
+        raise InvalidInputError(
+            f"the registry {registry.path} has no site {name!r}",
+            details=[f"its sites: {', '.join(sorted(sites)) or 'none'}"],
+            resolution="name one of these with --site, or another registry with --registry DIR",
+        )
+    return sites[name]
+
+
+def ssh_config_of(invocation: Invocation, site: str, given: Path | None) -> Path | None:
+    """Return the ssh_config to reach a site with: the one given, else the lab's where the registry is a lab's own."""
+    from gcloud_pk.lab.nodes import ssh_config_for
+
+    return given or ssh_config_for(invocation.registry, site)
+
+
+def _writable(invocation: Invocation, registry: Registry) -> int:
+    """Return the serial of the registry. Raises RefusedError where its keepers do not vouch for it; a lab's may go."""
+    from gcloud_pk.lab.nodes import is_lab_registry
+
+    trusted = registry.trust(invocation.trust)
+    if trusted.trusted:
+        return trusted.serial
+    if not is_lab_registry(invocation.registry):
+        raise RefusedError(
+            f"the registry {registry.path} is not trusted: {trusted.reason}",
+            resolution="name the signers of the registry with --trust FILE (kept outside the registry); "
+            "without trust only a lab's nodes are written to",
+        )
+    invocation.console.warn(f"the registry is not trusted ({trusted.reason}); going on because it is a lab's own")
+    return 0
+
+
+def _home(invocation: Invocation, site: str) -> Path:
+    from gcloud_pk import paths
+    from gcloud_pk.lab.nodes.layout import of_registry
+    from gcloud_pk.nodes import record
+
+    lab = of_registry(invocation.registry)
+    # Sites of labs all have one name, and their runs are none of each other's business.
+    return paths.state("nodes", f"{site}@{lab.folder.name}") if lab else record.folder(site)
+
+
+@node.command()
+@on_hosts
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    help="Up to this level, in place of each host's own (of the site, its data and its entry).",
+)
+@click.option("--check", is_flag=True, help="Change nothing; say what would change.")
+@click.option("--diff", is_flag=True, help="Show the differences of files.")
+@click.option("--tags", metavar="ROLE|CONTROL,…", multiple=True, help="Only these roles or controls.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def harden(
+    invocation: Invocation,
+    site_name: str,
+    limit: tuple[str, ...],
+    ssh_config: Path | None,
+    level: Level | None,
+    check: bool,
+    diff: bool,
+    tags: tuple[str, ...],
+    yes: bool,
+) -> int:
+    """Bring the hosts of a site to the baseline, by Ansible over SSH.
+
+    What is so already stays as it is; a run that failed or was stopped is run again, and goes on.
+    Host keys come from the site: a host that shows another is not spoken to. A record of each run
+    is kept (gcloud-pk node runs).
+
+    Exit 0, 5 where nothing was written because hosts do not answer or may not be written to, 8 where
+    some hosts are done and others not.
+
+    \b
+    gcloud-pk node harden --site isb-1 --check --diff
+    gcloud-pk node harden --site isb-1 --limit rack-1,db-7
+    """  # noqa: D301 - Click reads the backspace as: keep these lines
+    from gcloud_pk.nodes.inventory import below, select
+    from gcloud_pk.nodes.run import Order
+
+    console = invocation.console
+    registry = open_registry(invocation)
+    site = site_of(registry, site_name)
+    hosts = select(site, limit)
+    chosen = known_tags(tags)
+    serial = _writable(invocation, registry) if not check else registry.trust(invocation.trust).serial
+    if level and (short := below(site, hosts, level)):
+        console.warn(f"{level} is less than the data of these hosts ask for: {', '.join(short[:20])}")
+    order = Order(
+        site, hosts, ssh_config_of(invocation, site_name, ssh_config), level, check=check, diff=diff, tags=chosen
+    )
+    if not check:
+        from gcloud_pk.lab.nodes import is_lab_registry
+
+        _agreed(invocation, order, yes=yes or is_lab_registry(invocation.registry))
+    file = f"sites/{site_name}.yaml"
+    return run_harden(invocation, order, _home(invocation, site_name), registry.governance.files[file], serial)
+
+
+@node.command("reboot-check")
+@on_hosts
+@pass_invocation
+def reboot_check(invocation: Invocation, site_name: str, limit: tuple[str, ...], ssh_config: Path | None) -> int:
+    """Say what a reboot would change on the hosts of a site. Reads only.
+
+    Kernel, boot parameters, kernel parameters, modules, units and mounts: as they are against as
+    they would be; programs that still run what was replaced; the machine's own notice.
+
+    Exit 0, 5 where no host answers, 7 where some do not.
+    """
+    from gcloud_pk.commands.node_reboot import check
+    from gcloud_pk.nodes.inventory import select
+
+    registry = open_registry(invocation)
+    registry.trust(invocation.trust)
+    site = site_of(registry, site_name)
+    return check(invocation.console, site, select(site, limit), ssh_config_of(invocation, site_name, ssh_config))
+
+
+@node.command()
+@click.option("--site", "site_name", metavar="SITE", required=True, help="The site.")
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@pass_invocation
+def runs(invocation: Invocation, site_name: str, last: int) -> None:
+    """List the runs over a site that were started on this machine, the newest first."""
+    from gcloud_pk.nodes import record
+
+    console = invocation.console
+    home = _home(invocation, site_of(open_registry(invocation), site_name).metadata.name)
+    busy = record.busy(home)
+    found = record.records(home)[:last]
+    for number, (_, kept) in enumerate(found):
+        # One that says running while nobody holds the lock was killed.
+        if kept.get("outcome") == "running" and (number or not busy):
+            kept["outcome"] = "killed"
+    if console.machine:
+        console.document({"site": site_name, "runs": [{"run": name, **kept} for name, kept in found]})
+        return
+    rows = [
+        (
+            name,
+            "check" if kept.get("check") else "harden",
+            kept.get("operator"),
+            kept.get("outcome"),
+            kept.get("summary"),
+        )
+        for name, kept in found
+    ]
+    console.table(("run", "what", "operator", "outcome", "summary"), rows)
+    console.note(f"records: {home / 'runs'}")
+
+
+def _agreed(invocation: Invocation, order: Order, *, yes: bool) -> None:
+    levels = sorted({order.level or order.site.spec.level_of(host) for host in order.hosts})
+    names = ", ".join(host.name for host in order.hosts[:10]) + (" …" if len(order.hosts) > 10 else "")
+    invocation.console.confirm(
+        f"Harden {len(order.hosts)} hosts of site {order.site.metadata.name} to {', '.join(levels)} ({names})?", yes=yes
+    )
+
+
+def known_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return tags one by one. Raises InvalidInputError for one that no role and no control has."""
+    import re
+
+    from gcloud_pk import paths
+
+    chosen = tuple(word.strip() for given in tags for word in given.split(","))
+    folder = paths.data("playbooks", "roles")
+    roles = sorted(one.name for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    wrong = [word for word in chosen if word not in roles and not re.fullmatch(r"GPK-[A-Z]{3}-[0-9]{3}", word)]
+    if wrong:
+        raise InvalidInputError(
+            f"--tags names no role and no control: {', '.join(repr(word) for word in wrong)}",
+            details=[f"roles: {', '.join(roles)}"],
+            resolution="name roles, or controls such as GPK-SSH-001",
+        )
+    return chosen
+
+
+def run_harden(invocation: Invocation, order: Order, home: Path, site_file: bytes, serial: int) -> int:
+    """Run an order, show it, keep its record; return the exit code. `home`: where runs over the site are kept."""
+    import hashlib
+
+    from gcloud_pk import __version__
+    from gcloud_pk.evidence.report import commit
+    from gcloud_pk.nodes import record, summary
+    from gcloud_pk.nodes.progress import shown
+    from gcloud_pk.nodes.run import play
+
+    console = invocation.console
+    name = order.site.metadata.name
+    started = record.moment()
+    levels = {host.name: order.level or order.site.spec.level_of(host) for host in order.hosts}
+    what = f"{'checking' if order.check else 'hardening'} {len(order.hosts)} hosts of site {name}"
+    head: dict[str, Any] = {
+        "site": name,
+        "check": order.check,
+        "level": order.level,
+        "tags": list(order.tags),
+        "operator": operator_name(),
+        "tool": {"version": __version__, "commit": commit()},
+        "playbook": {"name": order.file.name, "sha256": record.digest(order.file.parent)},
+        "registry": {"path": str(invocation.registry.resolve()), "serial": serial},
+        "siteFile": hashlib.sha256(site_file).hexdigest(),
+        "started": record.shown(started),
+    }
+    holder = {"operator": head["operator"], "pid": os.getpid(), "started": head["started"], "what": what}
+    with record.alone(home, holder) as lock:
+        kept = record.Record.begin(home, started)
+        kept.write({**head, "outcome": "running", "hosts": [{"name": host.name} for host in order.hosts]})
+        try:
+            with shown(console, what) as tell:
+                played = play(order, tell, say=console.note, held=[lock])
+        except GcloudPkError as error:
+            kept.write({**head, "outcome": "not-begun", "error": error.as_dict()})
+            raise
+        code = played.run.code(interrupted=played.interrupted)
+        said = summary.words(played.run, code=code)
+        full: dict[str, Any] = {
+            **head,
+            "finished": record.shown(record.moment()),
+            "outcome": code.name.lower(),
+            "summary": said,
+            "hosts": summary.document(played.run, levels),
+        }
+        kept.write(full)
+    if not played.run.results and not played.run.problems:
+        console.warn("no task ran: no task has these tags")
+    if not played.run.ended and not played.interrupted:
+        console.warn("Ansible ended before the playbook did")
+        for line in played.tail.splitlines()[-10:]:
+            console.note(f"  {line}")
+    failure = error_of(order, played.run, code, said)
+    if console.machine:
+        console.document({**full, "record": str(kept.path), **({"error": failure.as_dict()} if failure else {})})
+    else:
+        summary.show(console, played.run, levels, code=code, diff=order.diff)
+        console.note(f"record: {kept.path}")
+    return int(code)
+
+
+class _InterruptedError(GcloudPkError):
+    """Ctrl-C, SIGTERM or the end of the terminal."""
+
+    code = ExitCode.INTERRUPTED
+
+
+def error_of(order: Order, run: Run, code: int, said: str) -> GcloudPkError | None:
+    """Return the error that a document of a run has; None where all went well."""
+    if not code:
+        return None
+    kinds: dict[int, type[GcloudPkError]] = {5: UnavailableError, 8: PartialError, 130: _InterruptedError}
+    details = [f"{host.host.name}: {host.diagnosis.words if host.diagnosis else host.state}" for host in run.problems]
+    again = ",".join(host.host.name for host in run.problems[:20])
+    return kinds[code](
+        said,
+        details=details,
+        resolution="mend what `failure` of each host says, then: "
+        f"gcloud-pk node harden --site {order.site.metadata.name} --limit {again}",
+    )

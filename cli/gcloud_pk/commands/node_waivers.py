@@ -1,0 +1,109 @@
+"""`gcloud-pk node waivers`: what the roles propose to except, and how it stands with that at a site."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import click
+
+from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
+from gcloud_pk.commands.connection import open_registry
+from gcloud_pk.errors import InvalidInputError, WrongUsageError
+
+if TYPE_CHECKING:
+    from gcloud_pk.nodes.waivers import Proposal
+    from gcloud_pk.registry.folder import Registry
+
+
+@click.command(cls=Command)
+@click.option("--site", "site_name", metavar="SITE", required=True, help="The site.")
+@click.option("--propose", is_flag=True, help="Write those that are not proposed yet into the registry.")
+@click.option("--author", metavar="E-MAIL", help="With --propose: who proposes them; somebody else approves them.")
+@click.option(
+    "--expires",
+    metavar="DAY",
+    help="With --propose: their last day (UTC), YYYY-MM-DD.  [default: as late as a waiver may end]",
+)
+@pass_invocation
+def waivers(invocation: Invocation, site_name: str, propose: bool, author: str | None, expires: str | None) -> None:
+    """List what of the baseline a node of Kubernetes cannot follow, and whether a site has excepted it.
+
+    Roles propose, an approver of the site decides: without a signed waiver such a control fails.
+
+    \b
+    gcloud-pk node waivers --site isb-1
+    gcloud-pk node waivers --site isb-1 --propose --author head@ntc.example
+    gcloud-pk waiver approve isb-1-routing-ipv4 --key KEY
+    """  # noqa: D301 - Click reads the backspace as: keep these lines
+    from gcloud_pk.commands.node import site_of
+    from gcloud_pk.nodes.catalogue import standard
+    from gcloud_pk.nodes.waivers import exemptions, proposals, standing
+
+    if propose and author is None:
+        raise WrongUsageError("nobody is named who proposes them", resolution="give --author")
+    if not propose and (author or expires):
+        raise WrongUsageError("--author and --expires are for --propose", resolution="add --propose, or leave them out")
+    registry = open_registry(invocation)
+    site_of(registry, site_name)
+    catalogue = standard()
+    known = proposals(catalogue)
+    written = _propose(registry, site_name, known, str(author), expires) if propose else []
+    if written:
+        registry = open_registry(invocation)
+    given = exemptions(registry.waivers, site_name)
+    console = invocation.console
+    rows = [
+        {
+            "proposal": one.name,
+            "role": one.role,
+            "control": one.control,
+            "title": catalogue.controls[one.control].title,
+            "standing": standing(one, given, site_name),
+            "reason": one.reason,
+        }
+        for one in known
+    ]
+    if console.machine:
+        console.document({"site": site_name, "proposals": rows, "written": written})
+        return
+    console.table(
+        ("PROPOSAL", "ROLE", "CONTROL", "EXCEPTS", "STANDING"),
+        [(row["proposal"], row["role"], row["control"], row["title"], row["standing"]) for row in rows],
+    )
+    for name in written:
+        console.show(f"proposed: {name}; next: an approver runs: gcloud-pk waiver approve {name} --key KEY")
+    if propose and not written:
+        console.show("nothing was written: all of them are proposed, or in force")
+
+
+def _propose(registry: Registry, site: str, known: tuple[Proposal, ...], author: str, expires: str | None) -> list[str]:
+    """Write what is neither proposed nor in force; return the names in the registry. Raises as `waiver propose`."""
+    from gcloud_pk.model.waiver import LONGEST
+    from gcloud_pk.nodes.waivers import exemptions
+    from gcloud_pk.registry import waiving
+
+    day = expires or (registry.now.astimezone(dt.UTC).date() + dt.timedelta(days=LONGEST)).isoformat()
+    open_ = {
+        (one.control, one.subject)
+        for one in exemptions(registry.waivers, site)
+        if one.standing is None or one.standing == "nobody has approved it"
+    }
+    chosen = [one for one in known if (one.control, f"node/{site}") not in open_]
+    taken = [name for one in chosen if (name := f"{site}-{one.name}") in registry.waivers.cases]
+    if taken:
+        raise InvalidInputError(
+            f"waivers of these names are there already, and count no more: {', '.join(taken)}",
+            resolution="propose them anew under other names: gcloud-pk waiver propose NAME --subject "
+            f"node/{site} --control CONTROL …",
+        )
+    for one in chosen:
+        fields = {
+            "control": one.control,
+            "subject": f"node/{site}",
+            "reason": one.reason,
+            "author": author,
+            "expires": day,
+        }
+        waiving.propose(registry, f"{site}-{one.name}", fields, operator_name())
+    return [f"{site}-{one.name}" for one in chosen]

@@ -1,0 +1,72 @@
+"""The audit of the audit: a hardened node is broken in single ways, and exactly the checks concerned turn to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.node_mutations import Auditor, Mutation, Outcome, Verdicts, mutations
+from tests.e2e.nodes import Nodes, plain_nodes
+
+from gcloud_pk.model.finding import Verdict
+from gcloud_pk.model.site import Site
+from gcloud_pk.nodes import catalogue
+from gcloud_pk.registry.folder import Registry
+
+HOSTS = 3
+ALL = mutations()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with plain_nodes(HOSTS, tmp_path_factory.mktemp("mutations")) as found:
+        found.gcloud_pk("node", "harden", "--site", found.said["site"], "--yes", check=0)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def site(nodes: Nodes) -> Site:
+    return Registry.open(nodes.registry).sites[nodes.said["site"]]
+
+
+@pytest.fixture(scope="module")
+def clean(nodes: Nodes, site: Site) -> list[Verdicts]:
+    """Return the verdicts on each hardened host, before anything is broken."""
+    auditor = Auditor(site, nodes.ssh_config)
+    return [auditor.verdicts(host, outside=True) for host in site.spec.hosts]
+
+
+@pytest.fixture(scope="module")
+def outcomes(nodes: Nodes, site: Site, clean: list[Verdicts]) -> dict[str, Outcome | Exception]:
+    return Auditor(site, nodes.ssh_config).outcomes(ALL, lambda host, script: _as_root(nodes, host, script))
+
+
+def _as_root(nodes: Nodes, host: str, script: str) -> None:
+    nodes.sudo(host, script)
+
+
+def test_a_hardened_node_fails_nothing_but_what_the_roles_propose_waivers_for(clean: list[Verdicts]) -> None:
+    from gcloud_pk.nodes.waivers import proposals
+
+    known = catalogue.standard()
+    proposed = {proposal.control for proposal in proposals(known)}
+    for verdicts in clean:
+        failing = {name for name, verdict in verdicts.items() if verdict is Verdict.FAIL}
+        assert {name for name in failing if not proposed & {name, *known.controls_of(name)}} == set()
+        assert Verdict.ERROR not in verdicts.values()
+
+
+@pytest.mark.parametrize("mutation", ALL, ids=[one.name for one in ALL])
+def test_exactly_the_checks_concerned_turn_to_fail(
+    mutation: Mutation, outcomes: dict[str, Outcome | Exception]
+) -> None:
+    found = outcomes[mutation.name]
+    if isinstance(found, Exception):
+        raise found
+    assert found == Outcome(tuple(sorted(mutation.breaks)))
+
+
+def test_what_is_undone_leaves_no_trace(outcomes: dict[str, Outcome | Exception], site: Site) -> None:
+    assert {host.name: outcomes[host.name] for host in site.spec.hosts} == {
+        host.name: Outcome(()) for host in site.spec.hosts
+    }
