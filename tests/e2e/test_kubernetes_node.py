@@ -104,7 +104,7 @@ def test_a_pod_reaches_another_node(nodes: Nodes) -> None:
 def test_a_pod_reaches_another_pod_of_its_node(nodes: Nodes) -> None:
     listener = (
         "ip netns exec pod-b python3 -c 'import socket; s = socket.create_server((chr(48), 22)); "
-        "c, _ = s.accept(); c.sendall(b\"SSH-2.0-pod\\n\")' >/dev/null 2>&1 </dev/null &\n"
+        'c, _ = s.accept(); c.sendall(b"SSH-2.0-pod\\n")\' >/dev/null 2>&1 </dev/null &\n'
         "for turn in 1 2 3 4 5 6 7 8 9 10; do "
         "if [ -n \"$(ip netns exec pod-b ss -Hltn 'sport = 22')\" ]; then exit 0; fi; sleep 0.3; done; exit 1"
     )

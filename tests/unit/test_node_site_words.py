@@ -21,6 +21,7 @@ def made(written: dict[str, Any]) -> expectation.Expectation:
     [
         ({"equals": "$admin"}, "ops"),
         ({"equals": "$ssh_port"}, "2222"),
+        ({"matches": ".*dport ${ssh_port} accept"}, "tcp dport 2222 accept"),
         ({"one_of": ["root", "$audit"]}, "eyes"),
         ({"subset_of": ["$time_servers"]}, ["t2.org", "t1.example"]),
         ({"each": {"fields": {"users": {"subset_of": ["$admin", "$audit"]}}}}, [{"users": ["ops"]}]),
@@ -38,6 +39,12 @@ def test_what_is_expected_of_one_site_is_not_met_by_the_name_of_another() -> Non
 
 def test_a_node_that_calls_a_user_by_the_sign_itself_gains_nothing() -> None:
     assert not bound(made({"equals": "$admin"}), WORDS).met("$admin")
+
+
+def test_a_word_of_the_site_is_no_pattern_in_a_pattern() -> None:
+    dotted = bound(made({"matches": "to ${admin}"}), {"admin": "a.b"})
+    assert dotted.met("to a.b")
+    assert not dotted.met("to axb")
 
 
 def test_an_expectation_without_names_is_left_as_it_is() -> None:

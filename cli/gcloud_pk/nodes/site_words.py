@@ -1,7 +1,11 @@
-"""What a site says of its hosts, for checks to name: the section `site` of facts, and `$name` in expectations. Pure."""
+"""What a site says of its hosts, for checks to name: the section `site` of facts, and `$name` in expectations. Pure.
+
+`$name` is a whole text; within a longer one (a pattern), `${name}` is a single word of the site's.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +13,10 @@ from gcloud_pk.model.site import Site
 from gcloud_pk.nodes.expectation import Expectation, Term
 from gcloud_pk.nodes.inventory import fingerprint
 
-SIGN = "$"
 SECTION = "site"
+
+_WHOLE = re.compile(r"\$([a-z_]+)")
+_WITHIN = re.compile(r"\$\{([a-z_]+)\}")
 
 NAMES = frozenset(
     {"admin", "audit", "ssh_port", "time_servers", "log_host", "ssh_allow_from", "admin_keys", "audit_keys"}
@@ -50,7 +56,8 @@ def bound(expectation: Expectation, words: Mapping[str, Any]) -> Expectation:
 
 def _named(argument: Any) -> frozenset[str]:
     if isinstance(argument, str):
-        return frozenset({argument[1:]}) if argument.startswith(SIGN) else frozenset()
+        whole = _WHOLE.fullmatch(argument)
+        return frozenset({whole[1]} if whole else _WITHIN.findall(argument))
     if isinstance(argument, Expectation):
         return named(argument)
     several = argument.values() if isinstance(argument, Mapping) else argument if isinstance(argument, tuple) else ()
@@ -59,7 +66,9 @@ def _named(argument: Any) -> frozenset[str]:
 
 def _bound(argument: Any, words: Mapping[str, Any]) -> Any:
     if isinstance(argument, str):
-        return words.get(argument[1:], argument) if argument.startswith(SIGN) else argument
+        if whole := _WHOLE.fullmatch(argument):
+            return words.get(whole[1], argument)
+        return _WITHIN.sub(lambda match: re.escape(str(words.get(match[1], match[0]))), argument)
     if isinstance(argument, Expectation):
         return bound(argument, words)
     if isinstance(argument, Mapping):
