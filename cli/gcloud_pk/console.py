@@ -59,7 +59,8 @@ class Console:
         return self.format != "text"
 
     def _person(self, stream: Any) -> bool:
-        return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+        # None: Python was started with that stream closed.
+        return stream is not None and bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
     def show(self, text: str = "") -> None:
         """Print the result for people (standard error when a machine reads standard output)."""
@@ -165,7 +166,7 @@ class Console:
         """Ask; return when the answer is yes. Raises RefusedError when declined or when nobody can answer."""
         if yes:
             return
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise RefusedError(
                 "confirmation is missing: " + question,
                 resolution=f"run it in a terminal and answer, or give {how}",

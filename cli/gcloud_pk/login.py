@@ -9,8 +9,12 @@ import socket
 
 def operator_name() -> str:
     """Return `user@host`."""
+    return f"{user_name()}@{socket.gethostname()}"
+
+
+def user_name() -> str:
+    """Return the user's name, or `uid-NUMBER`."""
     try:
-        user = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number and no name
-        user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+        return f"uid-{os.getuid()}"

@@ -92,6 +92,10 @@ stale:
 """
 
 
+_KEYS = ".ssh/authorized_keys"
+_ASIDE = 100  # names that are tried
+
+
 class Step(NamedTuple):
     """One thing to do, with what is shown of it."""
 
@@ -111,10 +115,11 @@ class Step(NamedTuple):
 
 
 class Node:
-    """The node's accounts, as they are now."""
+    """The node's accounts, as they are now. `left`: what was left as it is, and why."""
 
-    def __init__(self, run: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, run: Callable[[Sequence[str]], None], left: list[str] | None = None) -> None:
         self.run = run
+        self.left: list[str] = [] if left is None else left
         passwd, shadow, group = (node_paths.read(f"/etc/{name}") for name in ("passwd", "shadow", "group"))
         if passwd is None or shadow is None or group is None:
             raise Refused("/etc/passwd, /etc/shadow and /etc/group are not all there")
@@ -151,7 +156,7 @@ def _make(node: Node, given: dict[str, Any], one: dict[str, Any]) -> None:
     command = ["useradd", "--create-home", "--user-group", "--shell", "/bin/bash", "--comment", one["comment"]]
     node.run([*command, one["name"]])
     # Its home folder is as it must be from the first moment; what useradd copies into it is open to all.
-    made = Node(node.run)
+    made = Node(node.run, node.left)
     made.accounts = [made.by_name[one["name"]]]
     for step in homes(made, given):
         step.act()
@@ -196,11 +201,57 @@ def keyed(node: Node, given: dict[str, Any]) -> Iterator[Step]:
         wanted = "".join(f"{one['key_options']} {key}".strip() + "\n" for key in one["keys"])
         if not wanted:
             continue
-        path = f"{account.home if account else '/home/' + one['name']}/.ssh/authorized_keys"
-        found = node_paths.read(path) if account else None
-        before = found[0] if found else ""
+        folder = f"{account.home if account else '/home/' + one['name']}/.ssh"
+        path = f"{folder}/authorized_keys"
+        before = ""
+        if account:
+            # Its owner may have put something else there, on which a run must not end: it goes aside, unfollowed.
+            stray = _stray(folder, path)
+            if stray is None:
+                found = node_paths.read(path)
+                before = found[0] if found else ""
+            else:
+                aside = _aside(stray)
+                node.left.append(f"{stray} was not what keys are kept in: it is set aside as {aside}; see what it was")
+                yield Step(
+                    stray, "in the way of keys", f"aside as {aside}", functools.partial(_set_aside, stray, aside)
+                )
         if before != wanted:
             yield Step(path, before, wanted, functools.partial(_put_keys, path, wanted, account))
+
+
+def _stray(folder: str, path: str) -> str | None:
+    """Return what is in the way of keys: a folder for them that is none, or a file of them that cannot be read."""
+    try:
+        with node_paths.parent_of(folder) as entry:
+            found = node_paths.status(entry)
+    except FileNotFoundError:
+        return None
+    if found is None:
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        return folder
+    try:
+        node_paths.read(path)
+    except Refused:
+        return path
+    return None
+
+
+def _aside(path: str) -> str:
+    """Return the first free name beside a path."""
+    with node_paths.parent_of(path) as entry:
+        for number in range(1, _ASIDE):
+            name = f"{entry.name}.aside-{number}"
+            if node_paths.status(entry._replace(name=name)) is None:
+                return f"{Path(path).parent}/{name}"
+    raise Refused(f"{path} is in the way of keys, and so are {_ASIDE - 1} names beside it: move it away by hand")
+
+
+def _set_aside(path: str, aside: str) -> None:
+    with node_paths.parent_of(path) as entry:
+        # In one open folder: whatever its owner puts there meanwhile, nothing outside of it is touched.
+        os.rename(entry.name, Path(aside).name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
 def _put_keys(path: str, text: str, account: Account | None) -> None:
@@ -225,13 +276,18 @@ def homes(node: Node, given: dict[str, Any]) -> Iterator[Step]:
             if found is None or not stat.S_ISDIR(found.st_mode) or found.st_uid != one.uid:
                 continue
             yield from _closed(one.home, one, int(given["home_mode"], 8))
-            yield from _closed(f"{one.home}/.ssh", one, 0o700)
-            for name in (*given["start_files"], ".ssh/authorized_keys"):
-                yield from _closed(f"{one.home}/{name}", one, 0o700)
-            for name in given["forbidden_files"]:
-                yield from _gone(f"{one.home}/{name}")
+            steps = [_closed(f"{one.home}/{name}", one, 0o700) for name in (".ssh", *given["start_files"], _KEYS)]
+            steps += [_gone(f"{one.home}/{name}") for name in given["forbidden_files"]]
         except FileNotFoundError:
             continue
+        for each in steps:
+            try:
+                yield from each
+            except FileNotFoundError:
+                continue
+            except Refused as error:
+                # Whoever owns the home must not be able to stop what is done for everybody else.
+                node.left.append(f"{error}; it was left as it is: see what it is, move it away, and run again")
 
 
 def _closed(path: str, account: Account, most: int) -> Iterator[Step]:
@@ -272,9 +328,11 @@ def without_key(node: Node, given: dict[str, Any]) -> list[str]:
     """Return the accounts that must open and have no key, neither given nor in place."""
     found = []
     for one in given["accounts"]:
+        if not one["must_open"] or one["keys"]:
+            continue
         account = node.by_name.get(one["name"])
         text = node_paths.read(f"{account.home}/.ssh/authorized_keys") if account else None
-        if one["must_open"] and not one["keys"] and not (text and node_users.keys(text[0])):
+        if not (text and node_users.keys(text[0])):
             found.append(one["name"])
     return found
 
@@ -330,6 +388,7 @@ def main() -> None:
     )
     given = module.params
     done: list[Step] = []
+    left: list[str] = []
 
     def run(command: Sequence[str]) -> None:
         code, output, errors = module.run_command([module.get_bin_path(command[0], required=True), *command[1:]])
@@ -337,7 +396,7 @@ def main() -> None:
             raise Refused(f"{' '.join(command)}: {(output + errors).strip()[:500]}")
 
     try:
-        node = Node(run)
+        node = Node(run, left)
         if "root" in {one["name"] for one in given["accounts"]}:
             module.fail_json(msg="Nothing was changed. Root does not log in: name another account in the site.")
         missing = without_key(node, given)
@@ -353,7 +412,9 @@ def main() -> None:
                     one.act()
                 done.append(one)
             if steps and not module.check_mode:
-                node = Node(run)
+                node = Node(run, left)
+        for what in dict.fromkeys(left):
+            module.warn(what)
         for doubt in node_users.doubts(node.accounts, node.groups):
             module.warn(doubt)
         module.exit_json(

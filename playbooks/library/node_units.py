@@ -14,7 +14,8 @@ description:
   - Looks at all units at once and changes only what differs, in the order stopped, disabled, masked, enabled, started,
     reloaded, restarted.
   - Units that do not exist are passed over. Units that cannot start on this machine (an unmet condition, a container)
-    are returned and shown in one warning; they are neither a failure nor a change.
+    are returned and shown in one warning; they are neither a failure nor a change. That they failed before their
+    condition was there (their package started them) is forgotten, so that the node does not count as degraded.
 options:
   enabled:
     description: Units that start with the node.
@@ -55,6 +56,7 @@ options:
     description:
       - Those of the units above that an earlier task of the same run brings to the node, by a package or a file, and
         that do not come in their state by themselves. Where they are missing in check mode, the run will change them.
+        Under C(reloaded) and C(restarted), those that their package starts.
     type: list
     elements: str
     default: []
@@ -230,19 +232,23 @@ def converge(
     names = list(dict.fromkeys(name for state in STATES for name in asked[state]))
     units = survey(run, names)
     expected = {full(name) for name in wanted.get("made", [])} if check else set()
-    for name in expected & set(names):
-        if not units[name].exists:
-            units[name] = EXPECTED
+    made = {name for name in expected & set(names) if not units[name].exists}
+    units.update(dict.fromkeys(made, EXPECTED))
     result = Result([], [name for name in names if not units[name].exists], [], [])
     if not check and any(unit.stale for unit in units.values()):
         run(["daemon-reload"])
     for state in STATES:
         for name in asked[state]:
             unit = units[name]
+            if name in made and state in {"reloaded", "restarted"}:
+                unit = unit._replace(active="active")
             if not unit.exists or holds(state, unit):
                 continue
             if state == "started":
-                why = _unstartable(unit, condition(name), check=check, container=container)
+                unmet = condition(name)
+                why = _unstartable(unit, unmet, check=check, container=container)
+                if unmet is not None and unit.active == "failed" and not check:
+                    run(["reset-failed", "--", name])
                 if why is not None:
                     result.refused.append(_refusal(name, state, unit, why))
                     continue

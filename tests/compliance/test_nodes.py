@@ -19,9 +19,9 @@ from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.site import Ssh
 from gcloud_pk.nodes.catalogue import standard
 from gcloud_pk.nodes.check import Check
-from gcloud_pk.nodes.facts import Facts, read
+from gcloud_pk.nodes.facts import DishonestError, Facts, read
 from gcloud_pk.nodes.gather import program
-from gcloud_pk.nodes.judge import Subject, judge, selected
+from gcloud_pk.nodes.judge import ANSWERS, Subject, judge, selected
 from gcloud_pk.nodes.site_words import SECTION
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def _checks(config: pytest.Config) -> list[Check]:
 
 
 @pytest.fixture(scope="module")
-def facts(host: Host, request: pytest.FixtureRequest) -> Facts:
-    """Return what a host says of itself: one program for all of its tests."""
+def facts(host: Host, request: pytest.FixtureRequest) -> Facts | str:
+    """Return what a host says of itself, or why it says nothing: one program for all of its tests."""
     option = request.config.getoption
     ssh = Ssh.model_validate({"user": option("node_admin"), "auditUser": option("node_audit")})
     sent = program(ssh, _checks(request.config), NONCE)
@@ -59,8 +59,11 @@ def facts(host: Host, request: pytest.FixtureRequest) -> Facts:
     except RuntimeError as error:  # testinfra's for what ssh itself says
         done = error.args[0]
     if done.rc:
-        pytest.fail(f"the collector ended with {done.rc}: {done.stderr[-300:].strip()}", pytrace=False)
-    said = read(str(done.stdout).encode(), NONCE)
+        return f"the collector ended with {done.rc}: {done.stderr[-300:].strip()}"
+    try:
+        said = read(str(done.stdout).encode(), NONCE)
+    except DishonestError as error:
+        return f"it sent what no honest collector sends: {error}"
     return Facts({**said.values, SECTION: _words(ssh, host)}, said.refused, said.broken, said.seconds)
 
 
@@ -88,8 +91,19 @@ def _words(ssh: Ssh, host: Host) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def test_the_node_meets(check: Check, facts: Facts, host: Host, request: pytest.FixtureRequest) -> None:
+def test_the_node_answers(facts: Facts | str) -> None:
+    if isinstance(facts, str):
+        pytest.fail(f"error: {ANSWERS} {facts}", pytrace=False)
+
+
+def test_the_node_meets(check: Check, facts: Facts | str, host: Host, request: pytest.FixtureRequest) -> None:
     option = request.config.getoption
+    if isinstance(facts, str):
+        # Said once, where that test is part of the run; a run without it must not look as if nothing were wrong.
+        told = any(item.name.startswith(test_the_node_answers.__name__) for item in request.session.items)
+        if told:
+            pytest.skip(f"not checked: the node did not answer ({ANSWERS})")
+        pytest.fail(f"not checked: {facts}", pytrace=False)
     subject = Subject("pytest", host.backend.get_hostname(), option("node_role"), option("node_level"))
     (found,) = judge(facts, [check], standard(), subject)
     if found.verdict is Verdict.NOT_APPLICABLE:

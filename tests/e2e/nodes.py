@@ -118,6 +118,5 @@ def plain_nodes(count: int, state: Path, *, racks: int | None = None, name: str 
         assert up.returncode == 0, up.stderr
         yield Nodes(name, env, json.loads(up.stdout))
     finally:
-        subprocess.run(
-            [CLI, "lab", "nodes", "down", "--purge", "--name", name], capture_output=True, env=env, check=True
-        )
+        down = subprocess.run([CLI, "lab", "nodes", "down", "--purge", "--name", name], capture_output=True, env=env)
+        assert down.returncode in {0, 5}, down.stderr  # 5: the test has purged it already

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,10 +55,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Runner:
-    """Starts runs of the small playbook; `home` is where their records and their lock lie."""
+    """Starts runs of the small playbook; `home` is where their records and their lock lie, `temporary` what goes."""
 
     nodes: Nodes
     home: Path
+    temporary: Path
 
     def start(self, seconds: int = 0, **given: Any) -> subprocess.Popen[str]:
         known = {"registry": str(self.nodes.registry), "ssh_config": str(self.nodes.ssh_config)}
@@ -67,7 +69,7 @@ class Runner:
         return subprocess.Popen(
             [sys.executable, DRIVER, json.dumps(known)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=env | {"GCLOUD_PK_TEST_SECONDS": str(seconds)},
+            env=env | {"GCLOUD_PK_TEST_SECONDS": str(seconds), "TMPDIR": str(self.temporary)},
         )  # fmt: skip
 
     def __call__(self, **given: Any) -> Ended:
@@ -84,7 +86,9 @@ class Runner:
 
 @pytest.fixture
 def run(nodes: Nodes, tmp_path: Path) -> Iterator[Runner]:
-    yield Runner(nodes, tmp_path / "lab-nodes")
+    # Sockets lie below it: the folder of the test would make their paths too long.
+    with tempfile.TemporaryDirectory(prefix="gpk-", dir="/tmp") as temporary:
+        yield Runner(nodes, tmp_path / "lab-nodes", Path(temporary))
     for name in nodes.names:
         nodes.sudo(name, "rm -rf /etc/gcloud-pk-test /etc/gcloud-pk-test-second /etc/sysctl.d/zz-gcloud-pk-test.conf")
 
@@ -96,18 +100,17 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def running(home: Path) -> list[str]:
-    """Return processes that a run with this home started, or that speak with nodes by its files."""
+def running(run: Runner) -> list[str]:
+    """Return processes that a run started, or that speak with nodes by its files; others may be at work beside it."""
+    mark = f"ANSIBLE_HOME={run.temporary}/".encode()
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
+        if entry.name.isdigit():
             try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                env = (entry / "environ").read_bytes()
+                if mark in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
-            if b"GCLOUD_PK_EVENTS" in env and str(home) not in words:
-                found.append(words)
     return found
 
 
@@ -248,7 +251,7 @@ def test_a_run_that_is_stopped_says_what_is_half_done_and_ends(run: Runner, numb
     assert done.outcomes == ["half-done"]
     assert "half done: node-1" in done.said["summary"]
     assert free(run.home)
-    assert running(run.home) == []
+    assert running(run) == []
     again = run(limit=["node-1"])
     assert again.code == 0
     assert [change["role"] for change in again.hosts["node-1"]["changed"]] == ["second"]
@@ -257,11 +260,11 @@ def test_a_run_that_is_stopped_says_what_is_half_done_and_ends(run: Runner, numb
 def test_killed_without_a_word_nothing_of_it_goes_on(run: Runner) -> None:
     process = run.start(seconds=60, limit=["node-1"])
     until(begun(run))
-    assert running(run.home)
+    assert running(run)
     process.kill()
     process.communicate()
     until(lambda: free(run.home), 5)
-    assert running(run.home) == []
+    assert running(run) == []
     # Its folder for keys, inventory and sockets is gone as well.
     assert not [
         path for path in Path("/tmp").glob("gcloud-pk-*/inventory.yml") if path.stat().st_mtime > time.time() - 60

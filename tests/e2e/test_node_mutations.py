@@ -1,8 +1,11 @@
-"""The audit of the audit: a hardened node is broken in single ways, and exactly the checks concerned turn to fail."""
+"""Nodes as a whole: hardened as foretold, and once; audited; broken in single ways, each seen by exactly its checks."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from tests.e2e.node_mutations import Auditor, Mutation, Outcome, Verdicts, mutations
@@ -17,11 +20,36 @@ HOSTS = 3
 ALL = mutations()
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Documents of `node harden`: with --check on the first plain node, on all of them, and on all once more."""
+
+    foretold: dict[str, Any]
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     with plain_nodes(HOSTS, tmp_path_factory.mktemp("mutations")) as found:
-        found.gcloud_pk("node", "harden", "--site", found.said["site"], "--yes", check=0)
         yield found
+
+
+@pytest.fixture(scope="module")
+def runs(plain: Nodes) -> Runs:
+    def harden(*more: str) -> dict[str, Any]:
+        words = ("node", "harden", "--site", plain.said["site"], "--yes", "--format", "json")
+        document: dict[str, Any] = json.loads(plain.gcloud_pk(*words, *more, check=0).stdout)
+        return document
+
+    return Runs(harden("--check", "--limit", plain.names[0]), harden(), harden())
+
+
+@pytest.fixture(scope="module")
+def nodes(plain: Nodes, runs: Runs) -> Nodes:
+    """Return the hardened nodes."""
+    assert runs.first["outcome"] == "done"
+    return plain
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +71,21 @@ def outcomes(nodes: Nodes, site: Site, clean: list[Verdicts]) -> dict[str, Outco
 
 def _as_root(nodes: Nodes, host: str, script: str) -> None:
     nodes.sudo(host, script)
+
+
+def changed(document: dict[str, Any], host: str) -> list[str]:
+    (found,) = [one for one in document["hosts"] if one["name"] == host]
+    return [f"{change['role']}: {change['task']}" for change in found["changed"]]
+
+
+def test_a_check_foretells_on_a_plain_node_what_the_run_changes(runs: Runs, plain: Nodes) -> None:
+    first = plain.names[0]
+    assert changed(runs.foretold, first)
+    assert sorted(changed(runs.foretold, first)) == sorted(changed(runs.first, first))
+
+
+def test_a_second_run_changes_nothing(runs: Runs, plain: Nodes) -> None:
+    assert {name: changed(runs.second, name) for name in plain.names} == {name: [] for name in plain.names}
 
 
 def test_a_hardened_node_fails_nothing_but_what_the_roles_propose_waivers_for(clean: list[Verdicts]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError, WrongUsageError
 from gcloud_pk.lab import files
 from gcloud_pk.lab import nodes as lab_nodes
-from gcloud_pk.lab.nodes import access, cgroups, layout, memory, network, supervisor
+from gcloud_pk.lab.nodes import access, cgroups, doctor, inotify, layout, life, memory, network, supervisor
 from gcloud_pk.lab.nodes.layout import Layout, Node, plan
 from gcloud_pk.lab.nodes.memory import Memory
 
@@ -209,3 +210,48 @@ def test_a_node_gets_its_networks_rights_and_no_other_of_the_machines() -> None:
     assert [word for word in command if word.startswith("--capability")] == ["--capability=CAP_NET_ADMIN"]
     assert f"--network-namespace-path=/run/netns/{lab.prefix}node-1" in command
     assert "--register=no" in command
+
+
+def test_a_purge_takes_the_records_of_runs_and_the_lock_along_and_others_stay(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "_stop_all", lambda *_: [])
+    mine, other = remembered("mine"), remembered("mine-too")
+    for lab in (mine, other):
+        files.make_folder(lab.runs("lab-nodes") / "runs")
+    assert life.down("mine", purge=True, console=Console()) == []
+    assert not mine.folder.exists()
+    assert not mine.runs("lab-nodes").exists()
+    assert not layout.lock_file("mine").exists()
+    assert other.folder.exists()
+    assert other.runs("lab-nodes").exists()
+
+
+def test_a_lab_that_nobody_has_leaves_nothing_when_it_is_stopped(home: Path) -> None:
+    with pytest.raises(UnavailableError, match="there is no lab typo"):
+        life.down("typo", purge=True, console=Console())
+    assert list(home.rglob("*")) == []
+
+
+def test_without_its_programs_a_lab_is_not_asked_and_the_doctor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = remembered("default")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UnavailableError, match="setpriv, ssh") as raised:
+        access.all_answers(lab, plan(1, 1))
+    assert "lab nodes doctor" in str(raised.value.resolution)
+    with pytest.raises(UnavailableError, match="ssh"):
+        life.execute("default", "node-1", ())
+
+
+def test_nodes_that_the_kernel_has_no_inotify_instances_for_are_foreseen() -> None:
+    room = inotify.Room(128, 110)
+    assert room.enough(2)
+    assert not room.enough(3)
+    assert "18 of 128 are left" in room.words
+    assert room.remedy == "sysctl -w fs.inotify.max_user_instances=1024"
+
+
+def test_the_doctor_notes_where_few_inotify_instances_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    for used, state in ((0, "ok"), (120, "note")):
+        monkeypatch.setattr(inotify, "room", lambda used=used: inotify.Room(128, used))
+        assert [one.state for one in doctor.instances()] == [state]

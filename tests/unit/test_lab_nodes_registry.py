@@ -90,7 +90,7 @@ def run(*arguments: str) -> tuple[int, dict[str, object], str]:
 
     runner = CliRunner()
     with runner.isolation() as (out, err, _):
-        code = main([*arguments, "--format", "json"])
+        code = main(["--format", "json", *arguments])
         return int(code), json.loads(out.getvalue() or b"{}"), err.getvalue().decode()
 
 
@@ -100,10 +100,15 @@ def run(*arguments: str) -> tuple[int, dict[str, object], str]:
         (["status"], 5, "there is no lab default of nodes"),
         (["status", "--name", "../x"], 2, "cannot name a lab"),
         (["ssh", "node-1"], 5, "has no node node-1"),
+        (["ssh", "node-1", "--format", "json", "--", "uptime"], 2, "--format stands behind the node"),
+        (["down"], 5, "there is no lab default of nodes"),
+        (["down", "--purge", "--name", "typo"], 5, "there is no lab typo of nodes"),
+        (["up", "--mirror", "notaurl"], 2, "no address of a mirror"),
+        (["up", "--count", "1", "--racks", "2"], 2, "1 node can stand in 1 rack"),
         (["up", "--count", "0"], 2, "0"),
         (["up", "--count", "2", "--racks", "3"], 2, "racks"),
     ],
-    ids=["no-lab", "no-name", "no-node", "no-count", "more-racks-than-nodes"],
+    ids=lambda value: "-".join(value).replace("/", "_") if isinstance(value, list) else "",
 )
 def test_what_cannot_be_done_is_said(
     arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

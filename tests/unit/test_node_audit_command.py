@@ -13,6 +13,7 @@ import pytest
 from tests.unit.test_node_command import HOSTS
 
 from gcloud_pk import paths
+from gcloud_pk.errors import RefusedError
 from gcloud_pk.main import main
 from gcloud_pk.model.site import Host, Site
 from gcloud_pk.nodes import gather
@@ -21,7 +22,10 @@ from gcloud_pk.nodes.catalogue import load
 from gcloud_pk.nodes.check import Catalogue
 from gcloud_pk.nodes.collector import MARK
 from gcloud_pk.nodes.outcome import Diagnosis
+from gcloud_pk.registry import waiving
 from gcloud_pk.registry.approvers import WAIVER
+from gcloud_pk.registry.folder import Registry
+from gcloud_pk.registry.waivers import Case
 
 CATALOGUE = """
 role: kernel_parameters
@@ -140,6 +144,33 @@ def test_a_host_that_says_nothing_has_passed_nothing(
     assert found["node-1", "NODE-KRN-053"] == "pass"
 
 
+def test_where_nobody_answers_no_control_is_said_to_have_passed_and_nothing_has_a_source(
+    registry: Path, nodes: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes["node-1"] = nodes["node-2"] = Diagnosis("unreachable", "it does not answer in time", "see that it runs")
+    code, report = run(capsys, registry, *AUDIT, "--level", "cl3")
+    assert code == 7
+    assert {r["id"] for r in report["results"] if not r.get("evidence")} == {
+        "NODE-KRN-003", "NODE-KRN-004", "NODE-KRN-053",
+    }  # fmt: skip
+    _, text = run(capsys, registry, *AUDIT, "--level", "cl3", form="text")
+    assert "\n2 controls not checked (0 of them in part)\n" in text
+    assert "passed" not in text
+    assert "by source" not in text
+    assert "self-reported" not in text
+
+
+def test_a_control_that_one_host_passes_and_another_does_not_say_is_checked_in_part(
+    registry: Path, nodes: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes["node-2"] = Diagnosis("unreachable", "it does not answer in time", "see that it runs")
+    _, text = run(capsys, registry, *AUDIT, "--level", "cl1", form="text")
+    assert "\n1 control not checked (1 of them in part)\n" in text
+    nodes["node-2"] = nodes["node-1"]
+    _, text = run(capsys, registry, *AUDIT, "--level", "cl1", form="text")
+    assert "\n1 control passed\n" in text
+
+
 def test_what_is_seen_from_outside_and_what_the_node_says_are_told_apart(
     registry: Path, nodes: Answers, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,8 +201,29 @@ def test_one_control_can_be_asked_for_alone_and_an_unknown_one_is_a_mistake(
     _, report = run(capsys, registry, *AUDIT, "--level", "cl3", "--limit", "node-1", "--checks", "GPK-KRN-014")
     assert set(verdicts(report)) == {("node-1", "NODE-000"), ("node-1", "NODE-KRN-053")}
     code, said = run(capsys, registry, *AUDIT, "--checks", "GPK-KRN-0140")
-    assert code == 2
+    assert code == 3
     assert said["error"]["resolution"] == "did you mean GPK-KRN-014?"
+    assert run(capsys, registry, *AUDIT, "--checks", "")[0] == 3
+
+
+REBOOT = ("node", "reboot-check", "--site", "isb-1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [AUDIT, (*AUDIT, "--limit", "nobody"), (*AUDIT, "--checks", "NODE-XYZ-999"), REBOOT, (*REBOOT, "--limit", "none")],
+    ids=" ".join,
+)
+def test_a_registry_that_nobody_vouches_for_is_told_before_anything_else(
+    registry: Path,
+    tmp_path: Path,
+    public: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    trust = tmp_path / "trust"
+    trust.write_text(f'keeper@ntc.example namespaces="gcloud-pk-registry" {public("keeper")}\n')
+    assert run(capsys, registry, *words, "--trust", str(trust))[0] == 4
 
 
 # --- waivers ---
@@ -240,12 +292,144 @@ def test_an_expired_waiver_changes_nothing_and_is_named(
     assert f"waiver old does not count: it expired on {day(-1)}" in str(report["results"])
 
 
+@pytest.mark.parametrize(
+    ("control", "subject", "why"),
+    [
+        ("GPK-KRN-*", "node/isb-1", "control: "),
+        ("GPK-NOPE-999", "node/isb-1", "GPK-NOPE-999 is no control and no check of nodes"),
+        ("GPK-KRN-014", "node/*", "subject: "),
+        ("GPK-KRN-014", "node/isb-1/*", "subject: "),
+        ("GPK-KRN-014", "node/ISB-1", "there is no site 'ISB-1'"),
+        ("GPK-KRN-014", "node/isb-1/node-9", "has no host 'node-9'"),
+        ("GPK-KRN-014", "node/isb-1/node-1", None),
+        ("GPK-NOPE-999", "tenant/moitt", None),
+        ("GPK-NOPE-999", "node/lhe-1", None),
+    ],
+)
+def test_a_waiver_that_can_never_match_is_warned_of_where_it_would_be_looked_for(
+    registry: Path,
+    nodes: Answers,
+    sign: Callable[..., bytes],
+    capsys: pytest.CaptureFixture[str],
+    control: str,
+    subject: str,
+    why: str | None,
+) -> None:
+    file = registry / "waivers/wide.yaml"
+    file.parent.mkdir()
+    file.write_text(
+        f'control: "{control}"\nsubject: "{subject}"\nreason: it routes\nauthor: dd@moitt.gov.pk\nexpires: {day(9)}\n'
+    )
+    file.with_name("wide.yaml.alice@ntc.example.sig").write_bytes(sign(file.read_bytes(), "alice", WAIVER))
+    assert main([*AUDIT, "--level", "cl1", "--registry", str(registry), "--format", "json"]) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "excepts nothing" in line]
+    assert len(warned) == (why is not None)
+    assert all(f"waiver wide (subject {subject})" in line and str(why) in line for line in warned)
+
+
 def test_what_is_proposed_already_is_not_written_again(
     registry: Path, proposals: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("node", "waivers", "--site", "isb-1", "--propose", "--author", "dd@moitt.gov.pk")
     assert run(capsys, registry, *words)[1]["written"] == ["isb-1-routing"]
     assert run(capsys, registry, *words)[1]["written"] == []
+
+
+def test_what_a_site_has_no_need_of_is_not_proposed(
+    registry: Path, proposals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposals.write_text(proposals.read_text() + "where: {timeServers: true, timeNts: false}\n")
+    words = ("node", "waivers", "--site", "isb-1", "--propose", "--author", "dd@moitt.gov.pk")
+    _, said = run(capsys, registry, *words)
+    assert said["written"] == []
+    assert said["proposals"][0]["standing"] == "not needed: the site says nothing under timeServers"
+    site = registry / "sites/isb-1.yaml"
+    site.write_text(site.read_text() + "  timeServers: [ntp.gov.pk]\n  timeNts: true\n")
+    assert run(capsys, registry, *words)[1]["written"] == []
+    site.write_text(site.read_text().replace("timeNts: true", "timeNts: false"))
+    assert run(capsys, registry, *words)[1]["written"] == ["isb-1-routing"]
+
+
+@pytest.mark.parametrize("where", ["clocks", "{clocks: true}", "{timeServers: 2}"])
+def test_a_condition_of_a_proposal_is_of_fields_of_a_site(
+    registry: Path, proposals: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    proposals.write_text(proposals.read_text() + f"where: {where}\n")
+    code, said = run(capsys, registry, "node", "waivers", "--site", "isb-1")
+    assert code == 3
+    assert said["error"]["details"][0]["field"].startswith("where")
+
+
+def test_several_waivers_are_approved_in_one_go(
+    registry: Path, proposals: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposals.with_name("messages.yaml").write_text("control: GPK-KRN-001\nreason: a console shows them\n")
+    _, text = run(
+        capsys, registry, "node", "waivers", "--site", "isb-1", "--propose", "--author", "dd@moitt.gov.pk", form="text"
+    )
+    assert text.count("waiver approve") == 1
+    assert "gcloud-pk waiver approve isb-1-messages isb-1-routing --key KEY" in text
+    approve = ("waiver", "approve", "isb-1-messages", "isb-1-routing", "--key", str(keys / "alice"))
+    assert run(capsys, registry, *approve)[0] == 4  # nobody is there to ask
+    assert not list(registry.glob("waivers/*.sig"))
+    code, text = run(capsys, registry, *approve, "--yes", form="text")
+    assert code == 0
+    assert text.count("written by") == 2
+    assert "unknown (the history does not say)" in text
+    assert sorted(path.name for path in registry.glob("waivers/*.sig")) == [
+        "isb-1-messages.yaml.alice@ntc.example.sig", "isb-1-routing.yaml.alice@ntc.example.sig",
+    ]  # fmt: skip
+    _, said = run(capsys, registry, *approve, "--yes")
+    assert [one["approvers"] for one in said["waivers"]] == [["alice@ntc.example"]] * 2
+
+
+def test_an_approval_that_fails_half_way_names_what_is_signed(
+    registry: Path, proposals: Path, keys: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposals.with_name("messages.yaml").write_text("control: GPK-KRN-001\nreason: a console shows them\n")
+    run(capsys, registry, "node", "waivers", "--site", "isb-1", "--propose", "--author", "dd@moitt.gov.pk")
+    real = waiving.approve
+
+    def approve(opened: Registry, found: Case, key: Path) -> Case:
+        if found.name == "isb-1-routing":
+            raise RefusedError("the key was not touched", resolution="touch it")
+        return real(opened, found, key)
+
+    monkeypatch.setattr(waiving, "approve", approve)
+    names = ("isb-1-messages", "isb-1-routing")
+    code, said = run(capsys, registry, "waiver", "approve", *names, "--key", str(keys / "alice"), "--yes")
+    assert code == 8
+    assert said["error"]["message"] == "isb-1-routing was not signed: the key was not touched"
+    assert said["error"]["details"][0]["message"] == "isb-1-messages: in force"
+    assert [path.name for path in registry.glob("waivers/*.sig")] == ["isb-1-messages.yaml.alice@ntc.example.sig"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"net.ipv4.ip_forward": "0"}, "is not needed: GPK-KRN-014 passes"),
+        (Diagnosis("unreachable", "it is silent", "look"), "covers nothing in this run: GPK-KRN-014 was not checked"),
+        (None, "covers nothing in this run: GPK-KRN-014 was checked only in part"),
+    ],
+    ids=["passes", "not-checked", "in-part"],
+)
+def test_a_waiver_that_covers_nothing_is_told_with_why(
+    registry: Path,
+    nodes: Answers,
+    proposals: Path,
+    keys: Path,
+    capsys: pytest.CaptureFixture[str],
+    answers: Any,
+    words: str,
+) -> None:
+    if answers is None:
+        nodes["node-2"] = Diagnosis("unreachable", "it is silent", "look")
+    else:
+        nodes["node-1"] = nodes["node-2"] = answers
+    run(capsys, registry, "node", "waivers", "--site", "isb-1", "--propose", "--author", "dd@moitt.gov.pk")
+    run(capsys, registry, "waiver", "approve", "isb-1-routing", "--key", str(keys / "alice"), "--yes")
+    main([*AUDIT, "--level", "cl1", "--registry", str(registry)])
+    assert f"waiver isb-1-routing {words}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_proposal_of_a_control_that_is_not_there_is_told_with_its_line(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gcloud_pk import paths
 from gcloud_pk.errors import InvalidInputError
@@ -49,6 +50,18 @@ def test_every_role_that_serves_controls_has_a_file_of_the_catalogue() -> None:
     roles = {path.parent.name for path in paths.data("playbooks", "roles").glob("*/README.md")}
     preparing = {"node"}
     assert {control.role for control in standard().controls.values()} >= roles - preparing
+
+
+def test_what_some_roles_of_nodes_offer_is_forbidden_to_the_others_only() -> None:
+    defaults = yaml.safe_load(paths.data("playbooks", "roles", "services", "defaults", "main.yml").read_text())
+    offered = {
+        f"units[{unit}]": set(one["roles"]) for one in defaults["services_masked_except"] for unit in one["units"]
+    }
+    offered |= {f"packages[{name}]": {"storage"} for name in ("nfs-kernel-server", "rpcbind")}
+    offered |= {f"packages[{name}]": {"gateway"} for name in ("nginx", "bind9")}
+    forbidding = [(c, path.text) for c in standard().checks.values() for path in c.paths if path.text in offered]
+    assert len(forbidding) >= 10
+    assert [(c.id, path) for c, path in forbidding if not c.roles or offered[path] & set(c.roles)] == []
 
 
 def test_every_check_belongs_to_a_control_of_its_own_area() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from gcloud_pk.nodes.audit import findings
 from gcloud_pk.nodes.check import Catalogue, Check, Control, Need, wanted
 from gcloud_pk.nodes.facts import Facts
 from gcloud_pk.nodes.gather import Gathered, gathered
-from gcloud_pk.nodes.judge import SHARED, Exemption, Subject, judge, selected
+from gcloud_pk.nodes.judge import SELF, SHARED, TELLS, Exemption, Subject, judge, selected
 from gcloud_pk.nodes.outcome import Diagnosis
 
 HOST = Subject("isb-1", "web-1", "worker", "cl2")
@@ -290,13 +292,71 @@ def test_an_answer_to_another_question_is_dishonest() -> None:
     assert gathered(site(), host, [check()], lambda *_: Answer(old)).dishonest
 
 
+def test_what_one_host_said_is_no_answer_of_another() -> None:
+    from gcloud_pk.nodes.call import Answer
+    from gcloud_pk.nodes.collector import MARK
+
+    one, other = site().spec.hosts[:2]
+    node = {"os": {}, "kernel": "6.1", "virtualization": "none", "shared_kernel": False}
+    sent: list[bytes] = []
+
+    def honest(_: Any, program: bytes) -> Answer:
+        request = json.loads(program.decode().rpartition("json.loads('")[2].rpartition("'")[0])
+        document = {
+            "version": 1, "nonce": request["nonce"], "facts": {"node": node}, "refused": {}, "broken": {},
+        }  # fmt: skip
+        sent.append(f"\n{MARK}{json.dumps(document)}\n".encode())
+        return Answer(sent[-1])
+
+    assert gathered(site(), one, [check()], honest).facts
+    replayed = gathered(site(), other, [check()], lambda *_: Answer(sent[0]))
+    assert replayed.facts is None
+    assert replayed.dishonest == "an answer to another question than was asked"
+
+
+def _many(number: int) -> list[Check]:
+    return [check(f"sysctl.live[net.ipv4.k{n}]", id=f"NODE-KRN-{n:03}") for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("refused", "number", "observed"),
+    [
+        ({"sysctl": "no"}, 12, "the node withholds what 12 of 13 checks rest on"),
+        (dict.fromkeys([f"sysctl.live[net.ipv4.k{n}]" for n in range(11)], "no"), 20,
+         "the node withholds what 11 of 21 checks rest on"),
+        ({"sysctl": "no"}, 3, None),
+        (dict.fromkeys([f"sysctl.live[net.ipv4.k{n}]" for n in range(10)], "no"), 20, None),
+        ({}, 12, None),
+    ],
+    ids=["a-section", "one-by-one", "few", "not-most", "nothing"],
+)  # fmt: skip
+def test_a_node_that_withholds_most_of_what_it_is_asked_is_an_error_of_its_own(
+    refused: dict[str, str], number: int, observed: str | None
+) -> None:
+    checks = [check(), *_many(number)]
+    host = site().spec.hosts[0]
+    found = findings(Gathered(host, facts(refused=refused), 0.1), checks, catalogue(*checks), HOST)
+    said = [one for one in found if one.id == TELLS]
+    assert found[0].verdict is Verdict.PASS
+    assert [one.observed for one in said] == ([observed] if observed else [])
+    assert all(one.verdict is Verdict.ERROR and one.evidence["source"] == SELF for one in said)
+
+
+def test_what_is_not_asked_of_a_node_it_does_not_withhold() -> None:
+    host = site().spec.hosts[0]
+    checks = [check(), *(replace(one, where="own-kernel") for one in _many(20))]
+    about = facts(refused={"sysctl": "no"}, values={"node": {"shared_kernel": True}})
+    found = findings(Gathered(host, about, 0.1), checks, catalogue(*checks), HOST)
+    assert TELLS not in verdicts(found)
+
+
 def test_the_program_that_is_sent_names_what_the_checks_want_and_says_who_is_who() -> None:
     from gcloud_pk.nodes.gather import program
 
     checks = [
         check("sysctl.live[net.ipv4.ip_forward]"), check("paths[/etc/shadow].mode", id="NODE-FIL-001"),
-        check("units[ssh.service].active", id="NODE-SVC-001"), check("modules.blocked[dccp]", id="NODE-MOD-001"),
-        check("units_enabled", id="NODE-SVC-002"),
+        check("units[ssh.service].active", id="NODE-SRV-001"), check("modules.blocked[dccp]", id="NODE-MOD-001"),
+        check("units_enabled", id="NODE-SRV-002"),
     ]  # fmt: skip
     assert wanted(checks) == {
         "sysctl": ["net.ipv4.ip_forward"], "paths": ["/etc/shadow"], "units": ["ssh.service"], "modules": ["dccp"],

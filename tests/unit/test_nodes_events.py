@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gcloud_pk.nodes import events
-from gcloud_pk.nodes.events import End, Play, Result, Task
+from gcloud_pk.nodes.events import End, Play, Result, Start, Task
 
 
 def line(**fields: Any) -> bytes:
@@ -27,6 +27,11 @@ def result(**fields: Any) -> bytes:
             line(event="task", time=1, task="t", name="A file", role="ssh", tags=["ssh", "GPK-SSH-001", "GPK-X"]),
             Task("t", "A file", "ssh", ("GPK-SSH-001",), ("ssh", "GPK-SSH-001", "GPK-X")),
         ),
+        (
+            line(event="task", time=1, task="t", name="Reload", role="ssh", tags=[], kind="handler"),
+            Task("t", "Reload", "ssh", (), (), "handler"),
+        ),
+        (line(event="start", time=1, host="n1", task="t"), Start("n1", "t")),
         (result(), Result("n1", "t", "ok", 1.5)),
         (
             result(status="changed", paths=["/etc/x"], refused=[{"key": "kernel.x", "wanted": "1"}], warnings=["w"]),
@@ -51,7 +56,9 @@ HOSTILE = {
     "deep": b'{"event":' + b"[" * 100_000,
     "unknown": line(event="reboot"),
     "status-of-its-own": result(status="fine"),
+    "task-of-no-kind": line(event="task", task="t", name="x", role=None, tags=[], kind="other"),
     "status-is-a-list": result(status=["ok"]),
+    "started-nowhere": line(event="start", task="t"),
     "host-is-a-number": result(host=1),
     "no-host": line(event="result", status="ok", time=1, task="t"),
     "time-is-a-text": result(time="soon"),

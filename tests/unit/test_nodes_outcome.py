@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.unit.test_nodes_inventory import site
 
+from gcloud_pk import paths
+from gcloud_pk.commands.node import error_of
 from gcloud_pk.console import Console
+from gcloud_pk.errors import ExitCode
 from gcloud_pk.nodes import summary
-from gcloud_pk.nodes.events import End, Event, Play, Result, Status, Task
+from gcloud_pk.nodes.events import End, Event, Play, Result, Start, Status, Task
 from gcloud_pk.nodes.inventory import fingerprint
 from gcloud_pk.nodes.outcome import Kind, Run, State, diagnose
+from gcloud_pk.nodes.progress import Silence, shown
+from gcloud_pk.nodes.run import ACCEPT_STATE, Order, command
 
 ASKS = Task("t0", "Is it the right one", "node", ())
 FIRST = Task("t1", "Configure", "ssh", ("GPK-SSH-001",))
@@ -141,6 +148,18 @@ def test_what_a_node_refuses_is_told_once() -> None:
     assert found.hosts["cp-1"].refused == list(refused)
 
 
+def test_a_warning_is_shown_where_it_says_more_than_what_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(
+        said("ok", "cp-1", warnings=("uid 0 is toor's, too",)),
+        said("ok", "cp-1", "t2", refused=({"key": "kernel.x"},), warnings=("Not set live: kernel.x",)),
+        ended=set(),
+    )
+    summary.show(Console(), found, dict.fromkeys(HOSTS, "cl1"), code=ExitCode.DONE, diff=False)
+    told = capsys.readouterr().out
+    assert "warning: uid 0 is toor's, too  [cp-1]" in told
+    assert "Not set live" not in told
+
+
 def test_differences_of_one_host_are_kept_up_to_a_limit() -> None:
     many = [said("changed", "cp-1", diff="x" * 80_000) for _ in range(100)]
     found = run(*many, ended=set())
@@ -172,6 +191,7 @@ SSH_KEY = (
         ("Timeout (22s) waiting for privilege escalation prompt:", True, "no-sudo", "root"),
         ("/bin/sh: 1: /usr/bin/python3: not found", True, "no-python", "python3"),
         (OTHER, True, "other-system", "bullseye"),
+        ("Task failed: Timed out after 60 second(s).", True, "failed", "then said nothing"),
         ("No space left on device", True, "failed", "No space left"),
         ("", True, "failed", "the task failed"),
     ],
@@ -244,3 +264,107 @@ def test_the_last_line_says_what_the_run_came_to(case: str, words: str) -> None:
     given = CASES[case]
     found = run(*given.events, check=given.check, ended=given.failed)
     assert summary.words(found, code=found.code(interrupted=given.interrupted)) == words
+
+
+ARGUMENTS = Task("t3", "Validating arguments against arg spec 'main'", "sudo", (), (), "arguments")
+HANDLER = Task("t4", "Reload", "ssh", (), (), "handler")
+
+
+def log(capsys: pytest.CaptureFixture[str], *events: Event) -> list[str]:
+    """Return the lines that a log gets, without the seconds."""
+    found = Run.of(site(), site().spec.hosts)
+    with shown(Console(), "hardening") as tell:
+        for event in (Play("Harden", ("node", "ssh", "sudo")), *events):
+            found.tell(event)
+            tell(found, event)
+    return [line.rpartition(" (")[0] for line in capsys.readouterr().err.splitlines()[1:]]
+
+
+def test_progress_never_counts_back_and_names_handlers_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[Event] = [
+        FIRST,
+        *everybody("ok"),
+        SECOND,
+        *everybody("changed", "t2"),
+        HANDLER,
+        *everybody("changed", "t4"),
+    ]
+    assert log(capsys, *done) == [
+        "   2/3 ssh: 3 hosts, no change",
+        "   3/3 sudo: 3 hosts, 3 changes",
+        " then: ssh: 3 hosts, 3 changes",
+    ]
+    assert [host.reached for host in run(*done).hosts.values()] == [3, 3, 3]
+
+
+def test_progress_leaves_out_roles_of_which_only_the_variables_were_looked_at(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    events: list[Event] = [FIRST, *everybody("ok"), ARGUMENTS, *everybody("ok", "t3")]
+    assert log(capsys, *events) == ["   2/3 ssh: 3 hosts, no change"]
+    assert [host.reached for host in run(*events).hosts.values()] == [2, 2, 2]
+
+
+def test_progress_counts_no_host_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = log(capsys, FIRST, *everybody("ok")[1:], said("unreachable", "cp-1", message=SILENT))
+    assert [line for line in lines if "ssh:" in line][-1] == "   2/3 ssh: 2 hosts, no change, 1 unreachable"
+
+
+def test_progress_calls_no_host_unchanged_that_fell_out_or_that_the_run_was_stopped_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = [said("failed", host, message="no room") for host in HOSTS]
+    assert log(capsys, FIRST, *failed)[-1] == "   2/3 ssh: 3 failed"
+    found = Run.of(site(), site().spec.hosts)
+    with shown(Console(), "hardening") as tell:
+        for event in (Play("Harden", ("node", "ssh", "sudo")), FIRST, said("ok", "cp-1")):
+            found.tell(event)
+            tell(found, event)
+        found.close()
+    assert "ssh: 1 host, no change, 3 stopped" in capsys.readouterr().err
+
+
+def test_a_host_that_says_nothing_is_named_after_a_minute_and_whenever_the_time_has_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gcloud_pk.nodes.progress.time.monotonic", lambda: now)
+    found, silence = Run.of(site(), site().spec.hosts), Silence()
+    found.tell(Play("Harden", ("node", "ssh")))
+    found.tell(FIRST)
+    told: dict[int, list[str]] = {}
+    for second in range(600):
+        now = float(second)
+        event: Event | None = None
+        if second < 3:
+            event = Start(HOSTS[second], "t1")
+        elif second < 5:
+            event = said("ok", HOSTS[second - 2])
+        if lines := silence(found, event):
+            told[second] = lines
+    assert told == {
+        second: [f"cp-1 has said nothing for {second} s, in role ssh: Configure"] for second in (60, 120, 240, 480)
+    }
+    silence(found, said("ok", "cp-1"))
+    assert silence(found, None) == []
+
+
+def test_what_only_asks_is_no_work() -> None:
+    assert run(*everybody("ok", "t0"), ARGUMENTS, *everybody("ok", "t3")).work == 0
+    assert run(*everybody("ok")).work == 3
+
+
+def test_who_interrupts_a_run_is_told_to_run_it_again() -> None:
+    found = run(said("changed", "cp-1"), ended=None)
+    error = error_of(Order(site(), site().spec.hosts), found, ExitCode.INTERRUPTED, "interrupted")
+    assert error is not None
+    assert str(error.resolution).startswith("run it again")
+
+
+def test_a_state_is_accepted_by_an_extra_variable_that_is_true_and_no_text() -> None:
+    plain, accepting = Order(site(), ()), Order(site(), (), accept_state=True)
+    assert "--extra-vars" not in command(plain, Path("/i"))
+    words = command(accepting, Path("/i"))
+    assert json.loads(words[words.index("--extra-vars") + 1]) == {"file_integrity_accept_state": True}
+    specs = yaml.safe_load(paths.data("playbooks/roles/file_integrity/meta/argument_specs.yml").read_bytes())
+    assert ACCEPT_STATE in specs["argument_specs"]["main"]["options"]

@@ -36,7 +36,7 @@ def told(**facts: Any) -> list[tuple[str, str, str, str]]:
 def unit(**fields: str) -> dict[str, str]:
     return {
         "Id": "cron.service", "UnitFileState": "enabled", "ActiveState": "active", "Type": "simple",
-        "WantedBy": "multi-user.target", "ConditionResult": "yes", "ConditionTimestampMonotonic": "1", **fields,
+        "WantedBy": "multi-user.target", "Conditions": "yes", **fields,
     }  # fmt: skip
 
 
@@ -89,9 +89,11 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, str]]]] = {
     "a unit is enabled and has failed": (
         {"units": [unit(ActiveState="failed", Type="oneshot")]}, [("unit", "cron.service", "failed", "started")]),
     "a unit has done its work": ({"units": [unit(ActiveState="inactive", Type="oneshot")]}, []),
-    "a unit's condition does not hold": ({"units": [unit(ActiveState="inactive", ConditionResult="no")]}, []),
-    "a unit was never asked for": (
-        {"units": [unit(ActiveState="inactive", ConditionResult="no", ConditionTimestampMonotonic="0")]},
+    "a unit's condition does not hold": ({"units": [unit(ActiveState="inactive", Conditions="no")]}, []),
+    "a unit has failed, and its condition holds no more": (
+        {"units": [unit(ActiveState="failed", Conditions="no", ConditionResult="yes")]}, []),
+    "a unit's condition cannot be asked for": (
+        {"units": [unit(ActiveState="inactive", Conditions="")]},
         [("unit", "cron.service", "inactive", "started")],
     ),
     "a unit without a name": ({"units": [{}]}, []),
@@ -106,6 +108,15 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, str]]]] = {
             ("mount", "/tmp", "nodev,nosuid", "nodev,noexec,nosuid"),
             ("mount", "/srv", "not mounted", "mounted (defaults)"),
         ],
+    ),
+    "mounts by other names": (
+        {"mounts": {"wanted": [
+            {"target": "/proc", "options": "hidepid=2,nosuid", "from": "/etc/fstab"},
+            {"target": "/srv/proc", "options": "hidepid=0", "from": "/etc/fstab"},
+            {"target": "/mnt/proc", "options": "hidepid=2", "from": "/etc/fstab"}],
+            "live": {"/proc": "rw,nosuid,rw,hidepid=invisible", "/srv/proc": "rw",
+                     "/mnt/proc": "rw,hidepid=noaccess"}}},
+        [("mount", "/mnt/proc", "hidepid=noaccess", "hidepid=invisible")],
     ),
     "processes": (
         {"processes": [{"pid": 7, "name": "sshd", "unit": "ssh.service", "files": ["/usr/lib/libc.so.6"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import subprocess
 import sys
@@ -107,3 +108,13 @@ def test_the_digest_of_playbooks_is_of_names_and_contents(tmp_path: Path) -> Non
     assert record.digest(tmp_path) == first
     (tmp_path / "a/x.yml").rename(tmp_path / "a/y.yml")
     assert record.digest(tmp_path) != first
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UnavailableError, match="the disk is full") as raised, record.alone(tmp_path / "isb-1", {}):
+        pytest.fail("it went on")
+    assert str(tmp_path / "isb-1/lock") in raised.value.message

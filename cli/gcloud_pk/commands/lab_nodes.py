@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.errors import WrongUsageError
 
 _name = click.option(
     "--name", metavar="NAME", default="default", show_default=True, help="Which lab; several can run side by side."
 )
+
+
+_MIRROR = re.compile(r"(https?://[A-Za-z0-9\[][^\s]*|(file|copy):/[^\s]*)")
+"""What apt takes as the address of an archive (sources.list(5)), of the kinds that mmdebstrap goes by."""
 
 
 @click.group(cls=Group)
@@ -20,6 +26,13 @@ def nodes() -> None:
     systemd-nspawn machines with systemd and sshd, spread over racks, in network namespaces of their own; and a
     registry with a site `lab-nodes` of them. Needs root.
     """
+
+
+def _mirror(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value and not _MIRROR.fullmatch(value):
+        msg = f"{value!r} is no address of a mirror; such as https://mirror.example"
+        raise click.BadParameter(msg)
+    return value or None
 
 
 @nodes.command()
@@ -33,6 +46,7 @@ def nodes() -> None:
     "--mirror",
     metavar="URL",
     envvar="GCLOUD_PK_DEBIAN_MIRROR",
+    callback=_mirror,
     help="A mirror of Debian's archive in place of http://deb.debian.org.  [env: GCLOUD_PK_DEBIAN_MIRROR]",
 )
 @pass_invocation
@@ -126,8 +140,13 @@ def _yes(value: bool) -> str:
 def ssh(_invocation: Invocation, name: str, node: str, command: tuple[str, ...]) -> int:
     """Go to a node, or run a command there: `node-1` as gcloud-pk, `audit-node-1` as the audit user.
 
-    Exits as the command does; 255 where SSH fails.
+    Exits as the command does; 255 where SSH fails. Options stand before NODE.
     """
+    if command and command[0].startswith("-") and command[0] != "--":
+        raise WrongUsageError(
+            f"{command[0]} stands behind the node",
+            resolution=f"options stand before it, a command behind `--`: gcloud-pk lab nodes ssh {node} -- uptime",
+        )
     from gcloud_pk.lab.nodes import life
 
     return life.execute(name, node, command)

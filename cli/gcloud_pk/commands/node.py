@@ -11,8 +11,17 @@ import click
 from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
 from gcloud_pk.commands.node_waivers import waivers
-from gcloud_pk.errors import ExitCode, GcloudPkError, InvalidInputError, PartialError, RefusedError, UnavailableError
+from gcloud_pk.errors import (
+    ExitCode,
+    GcloudPkError,
+    InvalidInputError,
+    PartialError,
+    RefusedError,
+    UnavailableError,
+    WrongUsageError,
+)
 from gcloud_pk.model.baseline import LEVELS
+from gcloud_pk.text import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,13 +104,11 @@ def _writable(invocation: Invocation, registry: Registry) -> int:
 
 
 def _home(invocation: Invocation, site: str) -> Path:
-    from gcloud_pk import paths
     from gcloud_pk.lab.nodes.layout import of_registry
     from gcloud_pk.nodes import record
 
     lab = of_registry(invocation.registry)
-    # Sites of labs all have one name, and their runs are none of each other's business.
-    return paths.state("nodes", f"{site}@{lab.folder.name}") if lab else record.folder(site)
+    return lab.runs(site) if lab else record.folder(site)
 
 
 @node.command()
@@ -114,6 +121,9 @@ def _home(invocation: Invocation, site: str) -> Path:
 @click.option("--check", is_flag=True, help="Change nothing; say what would change.")
 @click.option("--diff", is_flag=True, help="Show the differences of files.")
 @click.option("--tags", metavar="ROLE|CONTROL,…", multiple=True, help="Only these roles or controls.")
+@click.option(
+    "--accept-state", is_flag=True, help="Take the files as they are now for AIDE's record, what it reported included."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_invocation
 def harden(
@@ -125,6 +135,7 @@ def harden(
     check: bool,
     diff: bool,
     tags: tuple[str, ...],
+    accept_state: bool,
     yes: bool,
 ) -> int:
     """Bring the hosts of a site to the baseline, by Ansible over SSH.
@@ -146,13 +157,21 @@ def harden(
     console = invocation.console
     registry = open_registry(invocation)
     site = site_of(registry, site_name)
-    hosts = select(site, limit)
-    chosen = known_tags(tags)
+    # Trust before content: hosts that nobody vouches for are not even named.
     serial = _writable(invocation, registry) if not check else registry.trust(invocation.trust).serial
+    hosts = select(site, limit)
+    chosen = known_tags(tags, accept_state=accept_state)
     if level and (short := below(site, hosts, level)):
         console.warn(f"{level} is less than the data of these hosts ask for: {', '.join(short[:20])}")
     order = Order(
-        site, hosts, ssh_config_of(invocation, site_name, ssh_config), level, check=check, diff=diff, tags=chosen
+        site,
+        hosts,
+        ssh_config_of(invocation, site_name, ssh_config),
+        level,
+        check=check,
+        diff=diff,
+        tags=chosen,
+        accept_state=accept_state,
     )
     if not check:
         from gcloud_pk.lab.nodes import is_lab_registry
@@ -219,25 +238,25 @@ def _agreed(invocation: Invocation, order: Order, *, yes: bool) -> None:
     levels = sorted({order.level or order.site.spec.level_of(host) for host in order.hosts})
     names = ", ".join(host.name for host in order.hosts[:10]) + (" …" if len(order.hosts) > 10 else "")
     invocation.console.confirm(
-        f"Harden {len(order.hosts)} hosts of site {order.site.metadata.name} to {', '.join(levels)} ({names})?", yes=yes
+        f"Harden {number_of(len(order.hosts), 'host')} of site {order.site.metadata.name} to {', '.join(levels)} "
+        f"({names}){', and accept their files as they are' if order.accept_state else ''}?",
+        yes=yes,
     )
 
 
-def known_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """Return tags one by one. Raises InvalidInputError for one that no role and no control has."""
-    import re
+def known_tags(tags: tuple[str, ...], *, accept_state: bool = False) -> tuple[str, ...]:
+    """Return tags one by one.
 
-    from gcloud_pk import paths
+    Raises InvalidInputError for one that no role and no control has, or that no task serves; WrongUsageError where a
+    state is to be accepted and the role that does it is left out.
+    """
+    from gcloud_pk.nodes.tags import standard
 
-    chosen = tuple(word.strip() for given in tags for word in given.split(","))
-    folder = paths.data("playbooks", "roles")
-    roles = sorted(one.name for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
-    wrong = [word for word in chosen if word not in roles and not re.fullmatch(r"GPK-[A-Z]{3}-[0-9]{3}", word)]
-    if wrong:
-        raise InvalidInputError(
-            f"--tags names no role and no control: {', '.join(repr(word) for word in wrong)}",
-            details=[f"roles: {', '.join(roles)}"],
-            resolution="name roles, or controls such as GPK-SSH-001",
+    chosen = standard().chosen(tags) if tags else ()
+    if accept_state and chosen and "file_integrity" not in chosen:
+        raise WrongUsageError(
+            "--accept-state is the work of role file_integrity, and --tags leaves it out",
+            resolution=f"add it: --tags {','.join((*chosen, 'file_integrity'))}",
         )
     return chosen
 
@@ -256,12 +275,13 @@ def run_harden(invocation: Invocation, order: Order, home: Path, site_file: byte
     name = order.site.metadata.name
     started = record.moment()
     levels = {host.name: order.level or order.site.spec.level_of(host) for host in order.hosts}
-    what = f"{'checking' if order.check else 'hardening'} {len(order.hosts)} hosts of site {name}"
+    what = f"{'checking' if order.check else 'hardening'} {number_of(len(order.hosts), 'host')} of site {name}"
     head: dict[str, Any] = {
         "site": name,
         "check": order.check,
         "level": order.level,
         "tags": list(order.tags),
+        "acceptState": order.accept_state,
         "operator": operator_name(),
         "tool": {"version": __version__, "commit": commit()},
         "playbook": {"name": order.file.name, "sha256": record.digest(order.file.parent)},
@@ -289,7 +309,7 @@ def run_harden(invocation: Invocation, order: Order, home: Path, site_file: byte
             "hosts": summary.document(played.run, levels),
         }
         kept.write(full)
-    if not played.run.results and not played.run.problems:
+    if not played.run.work and not played.run.problems:
         console.warn("no task ran: no task has these tags")
     if not played.run.ended and not played.interrupted:
         console.warn("Ansible ended before the playbook did")
@@ -317,9 +337,14 @@ def error_of(order: Order, run: Run, code: int, said: str) -> GcloudPkError | No
     kinds: dict[int, type[GcloudPkError]] = {5: UnavailableError, 8: PartialError, 130: _InterruptedError}
     details = [f"{host.host.name}: {host.diagnosis.words if host.diagnosis else host.state}" for host in run.problems]
     again = ",".join(host.host.name for host in run.problems[:20])
+    mend = (
+        "run it again: it goes on from here"
+        if code == ExitCode.INTERRUPTED
+        else "mend what `failure` of each host says"
+    )
     return kinds[code](
         said,
         details=details,
-        resolution="mend what `failure` of each host says, then: "
-        f"gcloud-pk node harden --site {order.site.metadata.name} --limit {again}",
+        resolution=f"{mend}{':' if code == ExitCode.INTERRUPTED else ', then:'} "
+        f"gcloud-pk node harden --site {order.site.metadata.name}{f' --limit {again}' if again else ''}",
     )

@@ -12,6 +12,7 @@ from gcloud_pk.commands.connection import open_registry
 from gcloud_pk.errors import InvalidInputError, WrongUsageError
 
 if TYPE_CHECKING:
+    from gcloud_pk.model.site import Site
     from gcloud_pk.nodes.waivers import Proposal
     from gcloud_pk.registry.folder import Registry
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 def waivers(invocation: Invocation, site_name: str, propose: bool, author: str | None, expires: str | None) -> None:
     """List what of the baseline a node of Kubernetes cannot follow, and whether a site has excepted it.
 
-    Roles propose, an approver of the site decides: without a signed waiver such a control fails.
+    Roles propose, an approver of the site decides: without a signed waiver such a control fails. What a
+    site has no need of (it names no time servers, say) is not proposed.
 
     \b
     gcloud-pk node waivers --site isb-1
@@ -45,10 +47,10 @@ def waivers(invocation: Invocation, site_name: str, propose: bool, author: str |
     if not propose and (author or expires):
         raise WrongUsageError("--author and --expires are for --propose", resolution="add --propose, or leave them out")
     registry = open_registry(invocation)
-    site_of(registry, site_name)
+    site = site_of(registry, site_name)
     catalogue = standard()
     known = proposals(catalogue)
-    written = _propose(registry, site_name, known, str(author), expires) if propose else []
+    written = _propose(registry, site, known, str(author), expires) if propose else []
     if written:
         registry = open_registry(invocation)
     given = exemptions(registry.waivers, site_name)
@@ -59,7 +61,7 @@ def waivers(invocation: Invocation, site_name: str, propose: bool, author: str |
             "role": one.role,
             "control": one.control,
             "title": catalogue.controls[one.control].title,
-            "standing": standing(one, given, site_name),
+            "standing": standing(one, given, site),
             "reason": one.reason,
         }
         for one in known
@@ -72,38 +74,45 @@ def waivers(invocation: Invocation, site_name: str, propose: bool, author: str |
         [(row["proposal"], row["role"], row["control"], row["title"], row["standing"]) for row in rows],
     )
     for name in written:
-        console.show(f"proposed: {name}; next: an approver runs: gcloud-pk waiver approve {name} --key KEY")
-    if propose and not written:
-        console.show("nothing was written: all of them are proposed, or in force")
+        console.show(f"proposed: {name}")
+    if written:
+        console.show(f"next: an approver runs: gcloud-pk waiver approve {' '.join(written)} --key KEY")
+    elif propose:
+        console.show("nothing was written: all that this site needs is proposed, or in force")
 
 
-def _propose(registry: Registry, site: str, known: tuple[Proposal, ...], author: str, expires: str | None) -> list[str]:
-    """Write what is neither proposed nor in force; return the names in the registry. Raises as `waiver propose`."""
+def _propose(
+    registry: Registry, site: Site, known: tuple[Proposal, ...], author: str, expires: str | None
+) -> list[str]:
+    """Write what a site needs and is not proposed; return the names in the registry. Raises as `waiver propose`."""
     from gcloud_pk.model.waiver import LONGEST
     from gcloud_pk.nodes.waivers import exemptions
     from gcloud_pk.registry import waiving
 
+    name = site.metadata.name
+    subject = f"node/{name}"
     day = expires or (registry.now.astimezone(dt.UTC).date() + dt.timedelta(days=LONGEST)).isoformat()
     open_ = {
         (one.control, one.subject)
-        for one in exemptions(registry.waivers, site)
+        for one in exemptions(registry.waivers, name)
         if one.standing is None or one.standing == "nobody has approved it"
     }
-    chosen = [one for one in known if (one.control, f"node/{site}") not in open_]
-    taken = [name for one in chosen if (name := f"{site}-{one.name}") in registry.waivers.cases]
+    needed = [one for one in known if (one.control, subject) not in open_ and one.needless(site) is None]
+    chosen = {f"{name}-{one.name}": one for one in needed}
+    taken = [waiver for waiver in chosen if waiver in registry.waivers.cases]
     if taken:
         raise InvalidInputError(
             f"waivers of these names are there already, and count no more: {', '.join(taken)}",
             resolution="propose them anew under other names: gcloud-pk waiver propose NAME --subject "
-            f"node/{site} --control CONTROL …",
+            f"{subject} --control CONTROL …",
         )
-    for one in chosen:
+    for waiver, one in chosen.items():
         fields = {
             "control": one.control,
-            "subject": f"node/{site}",
+            "subject": subject,
             "reason": one.reason,
             "author": author,
             "expires": day,
         }
-        waiving.propose(registry, f"{site}-{one.name}", fields, operator_name())
-    return [f"{site}-{one.name}" for one in chosen]
+        waiving.propose(registry, waiver, fields, operator_name())
+    return list(chosen)

@@ -13,7 +13,7 @@ import click
 from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
 from gcloud_pk.commands.node import on_hosts, site_of, ssh_config_of
-from gcloud_pk.errors import WrongUsageError
+from gcloud_pk.errors import InvalidInputError
 from gcloud_pk.model.baseline import LEVELS
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ def nodes(
     from gcloud_pk.nodes.gather import gather, route_to
     from gcloud_pk.nodes.inventory import select
     from gcloud_pk.nodes.judge import Subject, selected
-    from gcloud_pk.nodes.waivers import exemptions
+    from gcloud_pk.nodes.waivers import exemptions, misfits
 
     console = invocation.console
     started = dt.datetime.now(dt.UTC)
     catalogue = standard()
-    only = _chosen(catalogue, names)
     registry = open_registry(invocation)
     registry.trust(invocation.trust)
+    only = _chosen(catalogue, names)
     site = site_of(registry, site_name)
     hosts = select(site, limit)
     waivers = exemptions(registry.waivers, site_name)
@@ -107,16 +107,18 @@ def nodes(
     )
     made["omittedBySubject"] = _omitted_here(site, hosts, levels, checks, every)
     present(console, made, partial(to_overview, fold=True))
-    if not console.machine:
-        console.show(_sources(found))
+    if not console.machine and (sources := _sources(found)):
+        console.show(sources)
+    for note in misfits(registry.waivers, site_name, registry.sites):
+        console.warn(note)
     for note in _notes(found, waivers):
         console.warn(note)
     return exit_code(found)
 
 
 def _chosen(catalogue: Catalogue, names: Sequence[str]) -> frozenset[str] | None:
-    """Return the checks that are named; None for all. Raises WrongUsageError."""
-    words = [word.strip() for given in names for word in given.split(",") if word.strip()]
+    """Return the checks that are named; None for all. Raises InvalidInputError."""
+    words = [word.strip() for given in names for word in given.split(",")]
     if not words:
         return None
     try:
@@ -126,8 +128,8 @@ def _chosen(catalogue: Catalogue, names: Sequence[str]) -> frozenset[str] | None
 
         known = [*catalogue.controls, *catalogue.checks]
         near = get_close_matches(error.args[0], known, n=1)
-        raise WrongUsageError(
-            f"there is no check and no control {error.args[0]!r}",
+        raise InvalidInputError(
+            f"--checks names no check and no control: {error.args[0]!r}",
             resolution=f"did you mean {near[0]}?" if near else "see policies/controls/nodes/",
         ) from None
 
@@ -148,20 +150,33 @@ def _omitted_here(
     return found
 
 
-def _sources(found: Iterable[Finding]) -> str:
+def _sources(found: Iterable[Finding]) -> str | None:
+    """Return how much of what was judged is whose word; None where nothing was judged."""
     judged = (one for one in found if one.verdict.value in {"pass", "fail", "waived"})
     counts = Counter(str(one.evidence.get("source")) for one in judged)
     told = ", ".join(f"{number} {source}" for source, number in sorted(counts.items(), reverse=True))
-    return f"by source: {told or 'nothing was judged'}"
+    return f"by source: {told}" if told else None
 
 
 def _notes(found: Sequence[Finding], waivers: Sequence[Exemption]) -> list[str]:
     """Return what somebody should know of waivers: those that cover nothing that failed."""
     used = {one.evidence.get("waiver") for one in found}
-    tried = {name for one in found for name in (one.id, *one.controls)}
-    subjects = {part for one in found for part in (one.subject, one.subject.rpartition("/")[0])}
-    return [
-        f"waiver {one.name} is not needed: {one.control} passes, or was not checked"
-        for one in waivers
-        if one.standing is None and one.name not in used and one.control in tried and one.subject in subjects
-    ]
+    notes = []
+    for one in waivers:
+        verdicts = Counter(
+            finding.verdict.value
+            for finding in found
+            if one.control in (finding.id, *finding.controls)
+            and one.subject in (finding.subject, finding.subject.rpartition("/")[0])
+        )
+        if one.standing is not None or one.name in used or not verdicts:
+            continue
+        unseen = verdicts["not-checked"] + verdicts["error"]
+        if unseen == verdicts.total():
+            notes.append(f"waiver {one.name} covers nothing in this run: {one.control} was not checked")
+        elif unseen:
+            notes.append(f"waiver {one.name} covers nothing in this run: {one.control} was checked only in part")
+        else:
+            how = "passes" if verdicts["pass"] else "does not apply"
+            notes.append(f"waiver {one.name} is not needed: {one.control} {how}")
+    return notes

@@ -10,7 +10,7 @@ import click
 
 from gcloud_pk.commands.base import Group, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
-from gcloud_pk.errors import WrongUsageError
+from gcloud_pk.errors import GcloudPkError, PartialError, WrongUsageError
 from gcloud_pk.text import stamp
 
 if TYPE_CHECKING:
@@ -123,33 +123,48 @@ def _subject(tenant: str | None, environment: str | None, workload: str | None, 
 
 
 @waiver.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--key", metavar="KEY", type=_FILE, required=True, help="An OpenSSH key; .pub where an agent holds it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_invocation
-def approve(invocation: Invocation, name: str, key: Path, yes: bool) -> None:
-    """Show a waiver, ask, and sign it.
+def approve(invocation: Invocation, names: tuple[str, ...], key: Path, yes: bool) -> None:
+    """Show waivers one by one, ask for each, and sign them once all are agreed to.
 
-    Signs its bytes as `ssh-keygen -Y sign -n gcloud-pk-waiver` does; such a signature by hand counts the same.
+    Signs the bytes of each as `ssh-keygen -Y sign -n gcloud-pk-waiver` does; such a signature by hand counts the same.
     """
     from gcloud_pk.registry import waiving
 
     opened = open_registry(invocation)
-    found, signer = waiving.approvable(opened, name, key)
     console = invocation.console
-    if signer.principal in found.approvers:
-        waiving.record_approval(opened, found, signer.principal)  # whoever approved may have been stopped before this
-        console.note(f"{signer.principal} has approved this waiver already; nothing was changed")
-    else:
-        _show(console, opened, found)
-        console.confirm(f"approve this as {signer.principal}?", yes=yes)
-        found = waiving.approve(opened, found, key)
+    chosen = [waiving.approvable(opened, name, key) for name in dict.fromkeys(names)]
+    for found, signer in chosen:
+        if signer.principal not in found.approvers:
+            _show(console, opened, found)
+            console.confirm(f"approve {found.name} as {signer.principal}?", yes=yes)
+    cases: list[Case] = []
+    for found, signer in chosen:
+        if signer.principal in found.approvers:
+            waiving.record_approval(opened, found, signer.principal)  # who approved may have been stopped before this
+            console.note(f"{signer.principal} has approved {found.name} already; nothing was changed")
+            cases.append(found)
+            continue
+        try:
+            cases.append(waiving.approve(opened, found, key))
+        except GcloudPkError as error:
+            if not cases:
+                raise
+            raise PartialError(
+                f"{found.name} was not signed: {error.message}",
+                details=[*error.details, *(f"{case.name}: {case.state}" for case in cases)],
+                resolution="run it again: what is signed stays so",
+            ) from error
     if console.machine:
-        console.document(_shape(found))
+        console.document(_shape(cases[0]) if len(cases) == 1 else {"waivers": [_shape(case) for case in cases]})
         return
-    console.show(f"waiver {name}: {found.state}, approved by {', '.join(found.approvers)}")
-    if found.tenant:
-        console.show(f"next: gcloud-pk onboard {found.tenant}")
+    for case in cases:
+        console.show(f"waiver {case.name}: {case.state}, approved by {', '.join(case.approvers)}")
+    for tenant in dict.fromkeys(case.tenant for case in cases if case.tenant):
+        console.show(f"next: gcloud-pk onboard {tenant}")
 
 
 def _show(console: Console, opened: Registry, case: Case) -> None:
@@ -168,7 +183,7 @@ def _show(console: Console, opened: Registry, case: Case) -> None:
         ("until", f"the end of {said.expires} (UTC)"),
         ("because", said.reason),
         ("author", f"{said.author} (not proven)"),
-        ("written by", f"{written}, as the history says" if written else "nobody knows: the history does not say"),
+        ("written by", f"{written}, as the history says" if written else "unknown (the history does not say)"),
     ]
     for what, text in rows:
         console.row(f"  {what:12}  ", text)

@@ -21,8 +21,8 @@ Result = Mapping[str, Any]
 def to_overview(report: Report, *, every: bool = False, fold: bool = False) -> str:
     """Return the report for people. With `every`, each check has a line, and what was left out its ids.
 
-    With `fold`, what could not be checked for one and the same reason has one line together, and controls of which
-    nothing went wrong have none.
+    With `fold`, what could not be checked for one and the same reason has one line together; controls that passed,
+    that were not checked and that do not apply are counted in a line of each.
 
     What went wrong in the same way in several places is told once, with the other places named.
     """
@@ -107,10 +107,17 @@ def _by_control(results: Sequence[Result], *, fold: bool) -> Iterator[str]:
         for control in result["controls"]:
             controls.setdefault(control, Counter())[result["verdict"]] += 1
     if fold:
-        silent = {name for name, verdicts in controls.items() if not set(verdicts) & {"fail", "error", "waived"}}
-        if silent:
-            yield f"{number_of(len(silent), 'control')} of which nothing failed"
-        controls = {name: verdicts for name, verdicts in controls.items() if name not in silent}
+        quiet = {name: set(found) for name, found in controls.items() if not set(found) & {"fail", "error", "waived"}}
+        passed = [name for name, found in quiet.items() if "pass" in found and "not-checked" not in found]
+        unchecked = [name for name, found in quiet.items() if "not-checked" in found]
+        partly = [name for name in unchecked if quiet[name] != {"not-checked"}]
+        if passed:
+            yield f"{number_of(len(passed), 'control')} passed"
+        if unchecked:
+            yield f"{number_of(len(unchecked), 'control')} not checked ({len(partly)} of them in part)"
+        if rest := len(quiet) - len(passed) - len(unchecked):
+            yield f"{number_of(rest, 'control')} not applicable"
+        controls = {name: verdicts for name, verdicts in controls.items() if name not in quiet}
     width = max(map(len, controls), default=0)
     for control, verdicts in sorted(controls.items()):
         yield f"{line(control).ljust(width)}  {counted(verdicts)}"

@@ -55,7 +55,7 @@ class Heartbeat:
 def heartbeat(console: Console, title: str) -> Iterator[Heartbeat]:
     """Show that a step is alive while the body runs."""
     beat = Heartbeat(console, title)
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield beat
         return
     from rich.console import Console as RichConsole

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.nodes.check import Catalogue, Check
 from gcloud_pk.nodes.gather import Gathered
-from gcloud_pk.nodes.judge import Exemption, Subject, answers, judge, without_facts
+from gcloud_pk.nodes.judge import Exemption, Subject, answers, judge, withheld, without_facts
 
 
 def findings(
@@ -19,8 +19,10 @@ def findings(
 ) -> list[Finding]:
     """Return all findings on one host: whether it answers, and one for each check."""
     if gathered.facts is not None:
+        held_back = withheld(gathered.facts, checks, subject)
         return [
             answers(subject, Verdict.PASS, "it answered", None, gathered.seconds),
+            *([held_back] if held_back else []),
             *judge(gathered.all_facts(), checks, catalogue, subject, waivers),
         ]
     seen = [check for check in checks if check.outside and gathered.met]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import glob
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -64,6 +65,30 @@ def _walk() -> tuple[str, ...]:
     return (*words, "-printf", "%m/%U/%G/%y/%s%p//")
 
 
+_DOOR_FILES = (
+    "/etc/default/ssh",
+    "/etc/environment",
+    "/etc/default/locale",
+    "/etc/security/pam_env.conf",
+    "/etc/nsswitch.conf",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/sudo.conf",
+)
+"""Files that change who comes in or what a session loads, none of them secret. Root reads them, whatever their mode."""
+
+_PLANNED = (
+    "/etc/crontab",
+    "/etc/cron.d",
+    "/etc/cron.hourly",
+    "/etc/cron.daily",
+    "/etc/cron.weekly",
+    "/etc/cron.monthly",
+)
+_DIGESTS = ("/usr/bin/timeout", "10", "/usr/bin/find", *_PLANNED, "/usr/bin/sudo", "-type", "f")
+"""Files that the auditor himself may not read."""
+
+
 def _sshd(user: str, address: str) -> tuple[str, ...]:
     return ("/usr/sbin/sshd", "-T", "-C", "user=" + user, "-C", "host=gcloud-pk-audit", "-C", "addr=" + address)
 
@@ -80,9 +105,14 @@ AUDIT_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "passwords": ("/usr/bin/passwd", "-S", "-a"),
     "keys_admin": ("/usr/bin/ssh-keygen", "-l", "-f", "/home/{admin}/.ssh/authorized_keys"),
     "keys_audit": ("/usr/bin/ssh-keygen", "-l", "-f", "/home/{audit}/.ssh/authorized_keys"),
+    "key_lines_admin": (*_GREP, "/home/{admin}/.ssh/authorized_keys"),
+    "key_lines_audit": (*_GREP, "/home/{audit}/.ssh/authorized_keys"),
+    "sshd_running": ("/usr/bin/ps", "-C", "sshd", "-o", "ppid", "-o", "args"),
+    "door_files": (*_GREP, *_DOOR_FILES),
     "sudoers": ("/usr/bin/cvtsudoers", "-e", "-f", "json", "/etc/sudoers"),
     "sysctl": ("/usr/sbin/sysctl", "-e", *_ROOT_SYSCTLS),
     "walk": _walk(),
+    "digests": (*_DIGESTS, "-exec", "/usr/bin/md5sum", "{}", "+"),
     "capabilities": ("/usr/sbin/getcap", "-r", "/usr"),
     "nft": ("/usr/sbin/nft", "-s", "-y", "list", "ruleset"),
     "nft_files": (*_GREP, "/etc/nftables.conf", "/etc/nftables.d"),
@@ -506,6 +536,10 @@ def sshd(node: Node) -> dict[str, Any]:
     found["host_keys"] = node.tried("sshd.host_keys", _host_keys, node)
     for who in ("admin", "audit"):
         found["keys_" + who] = node.tried("sshd.keys_" + who, _fingerprints, node, "keys_" + who)
+        found["options_" + who] = node.tried("sshd.options_" + who, _key_options, node, "key_lines_" + who)
+    found["running"] = node.tried("sshd.running", _running, node)
+    defaults = node.tried("sshd.defaults", door_lines, node, "/etc/default/ssh")
+    found["defaults"] = None if defaults is None else [text for _, text in defaults]
     found["moduli_least"] = node.tried("sshd.moduli_least", _moduli_least)
     return found
 
@@ -513,6 +547,39 @@ def sshd(node: Node) -> dict[str, Any]:
 def _fingerprints(node: Node, command: str) -> list[str]:
     """Return the fingerprints of the public keys with which somebody may log in."""
     return sorted({line.split()[1] for line in node.programs.as_root(command).splitlines() if len(line.split()) > 1})
+
+
+_KEY_KIND = re.compile(r"(sk-)?(ssh|ecdsa)-\S+")
+
+
+def key_options(line: str) -> str:
+    """Return what stands before the kind of key in a line of authorized_keys; spaces may stand between quotes."""
+    rest, found = line.strip(), []
+    while rest and not _KEY_KIND.match(rest):
+        match = re.match(r'(?:"(?:\\.|[^"\\])*"|[^\s"])+', rest)
+        found.append(match[0] if match else rest)
+        rest = rest[match.end() :].lstrip() if match else ""
+    return " ".join(found)
+
+
+def _key_options(node: Node, command: str) -> list[str]:
+    """Return the options of each key with which somebody may log in; an empty text where it has none."""
+    lines = [text.strip() for _, _, text in _lines_of(node, command)]
+    return [key_options(line)[:_LONGEST] for line in lines if line and not line.startswith("#")][:_MOST]
+
+
+def _running(node: Node) -> list[str]:
+    """Return with what words the sshd runs that waits for connections: a child of the first process."""
+    lines = [line.split(None, 1) for line in node.programs.as_root("sshd_running", codes=(0, 1)).splitlines()]
+    mine = (words[1].strip() for words in lines if len(words) == 2 and words[0] == "1")
+    return [words for words in mine if not words.endswith("<defunct>")]  # of a connection that has just ended
+
+
+def door_lines(node: Node, path: str) -> list[tuple[str, str]]:
+    """Return (file, line) of a file of _DOOR_FILES, or of those in a folder of them, without comments."""
+    rows = ((file, text.strip()) for file, _, text in _lines_of(node, "door_files"))
+    mine = (row for row in rows if row[0] == path or row[0].startswith(path + "/"))
+    return [(file, text[:_LONGEST]) for file, text in mine if text and not text.startswith("#")]
 
 
 def _moduli_least() -> int | None:
@@ -840,7 +907,9 @@ def accounts(node: Node) -> dict[str, list[str]]:  # noqa: ARG001
     return {"duplicates": twice, "legacy": legacy, "unshadowed": unshadowed}
 
 
-_PAM = re.compile(r"-?(auth|account|password|session)\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)")
+_PAM = re.compile(r"-?(auth|account|password|session)\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)", re.IGNORECASE)
+_PAM_LEAPS = re.compile(r"sufficient|\[.*=\s*(done|reset|[0-9]+)\b.*")
+"""What makes a rule end a stack well, or pass over the rules after it (pam.conf(5))."""
 
 
 def pam_rows(service: str, text_of: Callable[[str], str], kind: str | None = None, depth: int = 0) -> Iterator[Any]:
@@ -854,20 +923,32 @@ def pam_rows(service: str, text_of: Callable[[str], str], kind: str | None = Non
             yield from pam_rows(text.split()[-1], text_of, kind, depth + 1)
             continue
         match = _PAM.fullmatch(text)
-        if not match or (kind and match[1] != kind):
+        if not match or (kind and match[1].lower() != kind):
             continue
-        control, module = " ".join(match[2].split()), match[3].rpartition("/")[2]
+        control, (folder, _, module) = " ".join(match[2].lower().split()), match[3].rpartition("/")
         if control in {"include", "substack"}:
-            yield from pam_rows(match[3], text_of, match[1], depth + 1)
+            yield from pam_rows(match[3], text_of, match[1].lower(), depth + 1)
             continue
         module = module.removesuffix(".so")
         yield {
-            "type": match[1],
+            "type": match[1].lower(),
             "control": control,
             "module": module,
+            "folder": folder,
             "arguments": match[4].split(),
             "text": " ".join([control, module, *match[4].split()]),
         }
+
+
+def pam_early(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the rules of one stack that can let somebody through before pam_faillock has been asked."""
+    found = []
+    for row in rows:
+        if row["module"] == "pam_faillock":
+            break
+        if _PAM_LEAPS.fullmatch(row["control"]):
+            found.append(row["text"])
+    return found
 
 
 def pam(node: Node) -> dict[str, Any]:  # noqa: ARG001
@@ -878,7 +959,8 @@ def pam(node: Node) -> dict[str, Any]:  # noqa: ARG001
             continue  # copies that pam-auth-update and dpkg leave: no program asks for them
         rows = list(pam_rows(service, lambda name: read_or_empty("/etc/pam.d/" + name)))
         by_type = {kind: [r for r in rows if r["type"] == kind] for kind in ("auth", "account", "password", "session")}
-        found[service] = by_type
+        early = [text for kind in ("auth", "account") for text in pam_early(by_type[kind])]
+        found[service] = {**by_type, "early": early}
     return found
 
 
@@ -901,6 +983,42 @@ def _catalogued(node: Node, name: str) -> dict[str, str]:
 
 def _file_of(path: str, separator: str | None) -> dict[str, str]:
     return settled(read(path).splitlines(), separator)
+
+
+def session_variables(rows: Iterable[tuple[str, str]]) -> Rows:
+    """Return the variables that PAM gives to sessions, of (file, line): NAME=value, and pam_env.conf(5)."""
+    found: Rows = []
+    for file, line in rows:
+        if file.endswith("/pam_env.conf"):
+            name, rest = (*line.split(None, 1), "")[:2]
+            value = " ".join(re.findall(r"(?:DEFAULT|OVERRIDE)=(\S+)", rest))
+        else:
+            name, _, value = line.partition("=")
+            name = name.strip().split()[-1] if name.split() else ""
+        found.append({"name": name.strip(), "value": value.strip().strip("\"'"), "file": file})
+    return found
+
+
+def _session_variables(node: Node) -> Rows:
+    files_ = ("/etc/environment", "/etc/default/locale", "/etc/security/pam_env.conf")
+    return session_variables(row for path in files_ for row in door_lines(node, path))[:_MOST]
+
+
+def _nsswitch(node: Node) -> Rows:
+    """Return the sources of each database of nsswitch.conf(5), without what is done in [ ]."""
+    lines = (re.sub(r"#.*|\[[^\]]*\]", " ", text) for _, text in door_lines(node, "/etc/nsswitch.conf"))
+    parted = (line.partition(":") for line in lines)
+    return [{"name": name.strip(), "sources": said.split()} for name, _, said in parted][:_MOST]
+
+
+def _loader(node: Node) -> list[str]:
+    """Return what ld.so.conf(5) and the files of its folder say."""
+    rows = [*door_lines(node, "/etc/ld.so.conf"), *door_lines(node, "/etc/ld.so.conf.d")]
+    return [text.split("#")[0].strip() for _, text in rows][:_MOST]
+
+
+def _sudo_conf(node: Node) -> list[str]:
+    return [text for _, text in door_lines(node, "/etc/sudo.conf")][:_MOST]
 
 
 def config(node: Node) -> dict[str, Any]:
@@ -927,6 +1045,10 @@ def config(node: Node) -> dict[str, Any]:
         ("timesyncd", "timesyncd.conf"),
     ):
         found[key] = node.tried("config." + key, _catalogued, node, name)
+    found["session_variables"] = node.tried("config.session_variables", _session_variables, node)
+    found["nsswitch"] = node.tried("config.nsswitch", _nsswitch, node)
+    found["loader"] = node.tried("config.loader", _loader, node)
+    found["sudo_conf"] = node.tried("config.sudo_conf", _sudo_conf, node)
     lines = node.tried("config.auditd", _lines_of, node, "audit_files")
     mine = [text for file, _, text in lines or () if file == "/etc/audit/auditd.conf"]
     found["auditd"] = settled(mine, "=") if mine else None
@@ -938,7 +1060,11 @@ def shell(node: Node) -> dict[str, Any]:
     script = 'umask; echo "t=$TMOUT"; readonly -p | grep -c "TMOUT"; echo "$PATH"'
     lines = node.programs.output("/bin/bash", "--login", "-c", script, codes=(0, 1)).splitlines()
     umask, tmout, fixed, path = (lines[-4:] + [""] * 4)[:4]
+    started = ["/etc/profile.d/" + name for name in names("/etc/profile.d")]
+    said = node.programs.output("/usr/bin/dpkg-query", "--search", "/etc/profile", *started, codes=(0, 1))
+    packaged_ = {line.rpartition(": ")[2] for line in said.splitlines()}
     return {
+        "strangers": sorted(set(started) - packaged_)[:_MOST],
         "umask": umask,
         "tmout": tmout[2:] or None,
         "tmout_readonly": fixed not in {"", "0"},
@@ -1018,9 +1144,12 @@ def sudo(node: Node) -> dict[str, Any]:
 
 _CHAIN = re.compile(r"type (\S+) hook (\S+)(?: device \S+)? priority (-?[0-9]+); (?:policy (\S+);)?")
 
+_CHAIN_NAMED = re.compile(_CHAIN.pattern.replace("(-?[0-9]+)", r"([a-z0-9 +-]+)"))
 
-def ruleset(text: str) -> dict[str, Rows]:
-    """Return tables, chains and rules of `nft -s -y list ruleset`."""
+
+def ruleset(text: str, named: bool = False) -> dict[str, Rows]:
+    """Return tables, chains and rules of `nft -s -y list ruleset`. `named`: priorities may have names, as in files."""
+    form = _CHAIN_NAMED if named else _CHAIN
     tables: Rows = []
     chains: Rows = []
     rules: Rows = []
@@ -1041,18 +1170,78 @@ def ruleset(text: str) -> dict[str, Rows]:
             chains.append(chain)
         elif line == "}":
             chain = None
-        elif chain is not None and (match := _CHAIN.match(line)):
-            chain.update(type=match[1], hook=match[2], priority=int(match[3]), policy=match[4] or "accept")
+        elif chain is not None and (match := form.match(line)):
+            priority = None if named else int(match[3])
+            chain.update(type=match[1], hook=match[2], priority=priority, policy=match[4] or "accept")
         elif chain is not None and line:
             chain["rules"] += 1
             where = {"family": table["family"], "table": table["name"], "chain": chain["name"]}
-            rules.append({**where, "text": line[:_LONGEST], "verdict": _verdict(line)})
+            row = {"text": line[:_LONGEST], "verdict": _verdict(line), "shape": shape(line[:_LONGEST])}
+            rules.append({**where, **row, "sources": _sources(line)})
     return {"tables": tables[:_MOST], "chains": chains[:_MOST], "rules": rules[:2000]}
 
 
 def _verdict(rule: str) -> str | None:
     match = re.search(r"\b(accept|drop|reject|return|queue|(?:jump|goto) \S+)\b(?: with .*)?(?: comment .*)?$", rule)
     return match[1] if match else None
+
+
+_SADDR = re.compile(r"\bsaddr (?:\{ ([^}]*) \}|(\S+))")
+_ONE = re.compile(r"\{ ?([^,{}]*?) ?\}")
+_SET = re.compile(r"\{ ?([^{}]*?) ?\}")
+_PROTOCOLS = {"meta l4proto 4 ": "meta l4proto ipencap ", "meta l4proto 41 ": "meta l4proto ipv6 "}
+
+
+def _sources(rule: str) -> list[str]:
+    return [one.strip() for several, single in _SADDR.findall(rule) for one in (several or single).split(",")]
+
+
+def plain_rule(rule: str) -> str:
+    """Return a rule without its comment, in the words in which the kernel gives it back; sets sorted."""
+    text = re.sub(r' comment "[^"]*"$', "", " ".join(rule.split()))
+    text = _ONE.sub(lambda match: match[1], text)
+    text = _SET.sub(lambda match: "{ " + ", ".join(sorted(re.split(", *", match[1]))) + " }", text)
+    for written, shown in _PROTOCOLS.items():
+        text = text.replace(written, shown)
+    return text.replace("meta l4proto ipv6-icmp icmpv6 ", "icmpv6 ")
+
+
+def shape(rule: str) -> str:
+    """Return what a rule matches, and what it does: networks that it lets in as `S`, without its comment."""
+    return re.sub(r"\bsaddr (?:\{[^}]*\}|(?!fe80::/10|127\.0\.0\.0/8|::1)\S+)", "saddr S", plain_rule(rule))
+
+
+def drift(lines: Sequence[str], now: Mapping[str, Rows], table: str = "inet gcloud_pk") -> list[str]:
+    """Return where the file that is loaded at boot differs from the table in force. `lines`: of that file, stripped."""
+    family, name = table.split()
+    found: list[str] = []
+    body: list[str] = []
+    inside = False
+    for line in lines:
+        if not line or line.startswith("#"):
+            continue
+        if line == f"table {table} {{" and not inside:
+            inside = True
+        elif not inside and (body or line not in {f"table {table}", f"delete table {table}"}):
+            found.append("beside the table: " + line[:_LONGEST])
+        if inside:
+            body.append(line)
+            inside = sum(one.count("{") - one.count("}") for one in body) > 0
+    later = ruleset("\n".join(line if line.startswith("table ") else "\t" + line for line in body), named=True)
+
+    def seen(part: Mapping[str, Rows]) -> dict[str, set[str]]:
+        chains = [c for c in part["chains"] if (c["family"], c["table"]) == (family, name)]
+        rules = [r for r in part["rules"] if (r["family"], r["table"]) == (family, name)]
+        return {
+            "chain": {f"{c['name']} {c['hook']} {c['policy']} rules: {c['rules']}" for c in chains},
+            "rule": {f"{r['chain']}: {plain_rule(r['text'])}" for r in rules if r["verdict"] != "drop"},
+        }
+
+    before, after = seen(now), seen(later)
+    for what in ("chain", "rule"):
+        found += [f"{what} in force only: {one}" for one in sorted(before[what] - after[what])]
+        found += [f"{what} at boot only: {one}" for one in sorted(after[what] - before[what])]
+    return found
 
 
 def nft(node: Node) -> dict[str, Any]:
@@ -1064,6 +1253,7 @@ def nft(node: Node) -> dict[str, Any]:
     found["boot"] = None if rows is None else {
         "tables": sorted({" ".join(words) for words in named}),
         "flushes_all": any(line.startswith("flush ruleset") for line in lines),
+        "drift": drift([text.strip() for file, _, text in rows if file == "/etc/nftables.conf"], found)[:_MOST],
     }  # fmt: skip
     return found
 
@@ -1115,8 +1305,8 @@ def modules(node: Node) -> dict[str, Any]:
             installs.setdefault(words[1].replace("-", "_"), words[2])  # the first one counts (modprobe)
     blocked = {}
     for name in node.asked("modules"):
-        command = installs.get(name.replace("-", "_"), "").split() or [""]
-        blocked[name] = command[0] in _REFUSERS if shown is not None else None
+        command = installs.get(name.replace("-", "_"), "").strip()
+        blocked[name] = command in _REFUSERS if shown is not None else None
     folders = ("/etc/modules-load.d", "/run/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d")
     texts = [read_or_empty(path) for path in merged(folders, ".conf")]
     lines = (line.strip() for text in texts for line in text.splitlines())
@@ -1159,6 +1349,173 @@ def package_states(node: Node) -> list[str]:
     form = "--showformat=${Package} ${db:Status-Abbrev}\n"
     rows = [line.split() for line in node.programs.output("/usr/bin/dpkg-query", "--show", form).splitlines()]
     return sorted(" ".join(row) for row in rows if len(row) == 2 and row[1] not in {"ii", "hi"})[:_MOST]
+
+
+_STARTED = (
+    *_PLANNED,
+    "/etc/anacrontab",
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/atjobs",
+    "/etc/systemd",
+    "/run/systemd/system",
+    "/run/systemd/user",
+    "/run/systemd/system-generators",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/usr/local/lib/systemd",
+    "/usr/local/share/systemd",
+    "/usr/lib/systemd",
+    "/etc/init.d",
+    "/etc/rc.local",
+    "/etc/rc[0-6S].d",
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/etc/tmpfiles.d",
+    "/run/tmpfiles.d",
+    "/usr/lib/tmpfiles.d",
+    "/usr/local/lib/tmpfiles.d",
+    "/etc/apt/preferences",
+    "/etc/apt/preferences.d",
+    "/etc/apt/trusted.gpg",
+    "/etc/apt/trusted.gpg.d",
+    "/etc/dpkg",
+    "/etc/kernel",
+    "/etc/network/if-[a-z-]+.d",
+    "/etc/dhcp/dhclient-[a-z]+-hooks.d",
+    "/etc/ld.so.preload",
+    "/etc/ld.so.conf.d",
+    "/etc/logrotate.d",
+    "/etc/environment.d",
+    "/etc/xdg/autostart",
+    "/root/.config/systemd",
+    "/home/[^/]+/.config/systemd",
+    "/usr/lib/[^/]+/security",
+    "/usr/local/lib/python3[^/]*",
+)
+"""Patterns of files and folders from which root's programs start by themselves, or which those programs obey."""
+
+_BELIEVED = (
+    *sorted({argv[0] for argv in AUDIT_COMMANDS.values()}),
+    "/usr/bin/apt-config",
+    "/usr/bin/apt-get",
+    "/usr/bin/bash",
+    "/usr/bin/dash",
+    "/usr/bin/dpkg",
+    "/usr/bin/dpkg-query",
+    "/usr/bin/login",
+    "/usr/bin/md5sum",
+    "/usr/bin/python3",
+    "/usr/bin/ssh",
+    "/usr/bin/su",
+    "/usr/bin/sudo",
+    "/usr/bin/systemctl",
+    "/usr/bin/systemd-analyze",
+    "/usr/bin/systemd-detect-virt",
+    "/usr/lib/openssh/sftp-server",
+    "/usr/lib/systemd/systemd",
+    "/usr/sbin/agetty",
+    "/usr/sbin/auditd",
+    "/usr/sbin/chronyd",
+    "/usr/sbin/cron",
+    "/usr/sbin/modprobe",
+    "/usr/sbin/rsyslogd",
+    "/usr/sbin/sulogin",
+    "/usr/bin/aide",
+)
+"""Programs whose word the collector takes, and those that let people in or keep records of it."""
+
+_INFO = "/var/lib/dpkg/info"
+
+
+def _merged_usr(path: str) -> str:
+    """Return a path as it is where /bin, /sbin and /lib are links into /usr."""
+    return "/usr" + path if path.startswith(("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/")) else path
+
+
+def packaged(lists: Iterable[str], sums: Iterable[str], status: str) -> tuple[set[str], dict[str, str]]:
+    """Return the paths that packages brought, and the MD5 digests of their files.
+
+    `lists`, `sums`: texts of dpkg's `.list` and `.md5sums`; `status`: its own file, which has those of conffiles.
+    """
+    owned = {_merged_usr(line) for text in lists for line in text.splitlines()}
+    digests = {}
+    for text in sums:
+        for line in text.splitlines():
+            digest, _, path = line.partition("  ")
+            digests[_merged_usr("/" + path)] = digest
+    for path, digest in re.findall(r"^ (/\S+) ([0-9a-f]{32})\b", status, re.MULTILINE):
+        digests[_merged_usr(path)] = digest
+    return owned | set(digests), digests
+
+
+def _md5(path: str) -> str:
+    """Return the digest of a file. Raises Missing, Refused."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+    except PermissionError:
+        raise Refused("the auditor may not read " + path) from None
+    except OSError:
+        raise Missing(path) from None
+
+
+def _from_package(path: str, owned: set[str]) -> bool:
+    """Whether a package brought a path, or what it leads to. A link to nothing masks, and starts nothing."""
+    return bool({path, os.path.realpath(path)} & (owned | {"/dev/null"}))
+
+
+def _whole(pattern: str) -> list[str]:
+    """Return the texts of dpkg's own files, which can be large."""
+    found = []
+    for path in glob.glob(pattern):
+        with open(path, "rb") as file:
+            found.append(_text(file.read()))
+    return found
+
+
+def origin(node: Node) -> dict[str, Any]:
+    """Return what starts by itself and came with no package, and what differs from what its package brought."""
+    lists, status = _whole(_INFO + "/*.list"), "".join(_whole("/var/lib/dpkg/status"))
+    owned, digests = packaged(lists, _whole(_INFO + "/*.md5sums"), status)
+    started = re.compile("(?:" + "|".join(_STARTED) + ")(?:/.*)?")
+    here = [path for path, seen in node.walked.items() if seen[3] != "d" and started.fullmatch(path)]
+    said = node.tried("origin.altered", node.programs.as_root, "digests", (0, 1)) or ""
+    by_root = {path: digest for digest, _, path in (line.partition("  ") for line in said.splitlines())}
+
+    def differs(path: str) -> bool:
+        wanted = digests.get(path)
+        try:
+            return wanted is None or (by_root.get(path) or _md5(path)) != wanted
+        except (Refused, Missing):
+            return True
+
+    strangers = sorted(path for path in here if not _from_package(path, owned))
+    believed = {os.path.realpath(path) for path in _BELIEVED if os.path.lexists(path)}
+    compared = {path for path in here if node.walked[path][3] == "f" and path in digests}
+    return {
+        "strangers": strangers[:_MOST],
+        "runs": [line for path in strangers if "/systemd/" in path for line in _runs(path)][:_MOST],
+        "altered": sorted(path for path in believed | compared if differs(path))[:_MOST],
+        "diverted": _diverted(read_or_empty("/var/lib/dpkg/diversions")),
+    }
+
+
+def _runs(path: str) -> list[str]:
+    """Return `path: assignment` of what a unit or drop-in starts, and what it gives to it."""
+    try:
+        text = read(path)
+    except (Missing, Refused):
+        return [path + ": cannot be read"]
+    lines = re.findall(r"^\s*((?:Exec|(?:Manager|Default)?Environment)\w*\s*=.*)$", text, re.MULTILINE)
+    return [f"{path}: {line[:_LONGEST]}" for line in lines if line.partition("=")[2].strip()]
+
+
+def _diverted(text: str) -> list[str]:
+    """Return `path package` of dpkg's diversions, three lines each; where somebody made it by hand it is `:`."""
+    lines = text.splitlines()
+    return sorted(f"{lines[i]} {lines[i + 2]}" for i in range(0, len(lines) - 2, 3))[:_MOST]
 
 
 _UPGRADE = ("/usr/bin/apt-get", "-s", "-qq", "-o", "Debug::NoLocking=1", "dist-upgrade")
@@ -1217,10 +1574,23 @@ def apt_sources(texts: Iterable[tuple[str, str]]) -> Rows:
     return rows
 
 
+_STARTS = re.compile(
+    r"(?!commandline::)(?:dir::bin::.*|.*(?:invoke|install-pkgs|proxy-?auto-?detect|command)[a-z-]*(?:::.*)?)"
+)
+
+
+def apt_programs(lines: Iterable[str]) -> list[str]:
+    """Return `option command` of what apt and dpkg start, options in lower case."""
+    found = (re.fullmatch(r'(\S+) "(.+)";', line) for line in lines)
+    named = ((match[1].lower(), match[2]) for match in found if match)
+    return sorted({f"{name} {command}" for name, command in named if _STARTS.fullmatch(name)})
+
+
 def apt(node: Node) -> dict[str, Any]:
     """Return apt's options as they are in force, and where packages come from."""
     options: dict[str, Any] = {}
-    for line in node.programs.output("/usr/bin/apt-config", "dump").splitlines():
+    lines = node.programs.output("/usr/bin/apt-config", "dump").splitlines()
+    for line in lines:
         match = re.fullmatch(r'(\S+) "(.*)";', line)
         if not match:
             continue
@@ -1232,7 +1602,7 @@ def apt(node: Node) -> dict[str, Any]:
     kept = {key: value for key, value in options.items() if not key.startswith(("apt::compressor", "apt::never"))}
     listed = [path for suffix in (".list", ".sources") for path in merged(["/etc/apt/sources.list.d"], suffix)]
     texts = [(path, read_or_empty(path)) for path in ["/etc/apt/sources.list", *sorted(listed)]]
-    return {"options": kept, "sources": apt_sources(texts)[:_MOST]}
+    return {"options": kept, "sources": apt_sources(texts)[:_MOST], "programs": apt_programs(lines)[:_MOST]}
 
 
 def cron(node: Node) -> dict[str, Any]:
@@ -1344,6 +1714,39 @@ def aide_attributes(written: str, groups: Mapping[str, str], depth: int = 0) -> 
     return sorted(found)
 
 
+_WATCHED = (
+    "/boot/x",
+    "/etc/cron.d/x",
+    "/etc/ld.so.preload",
+    "/etc/pam.d/x",
+    "/etc/passwd",
+    "/etc/ssh/x",
+    "/etc/sudoers.d/x",
+    "/etc/systemd/system/x",
+    "/etc/x",
+    "/root/.ssh/authorized_keys",
+    "/root/x",
+    "/usr/bin/x",
+    "/usr/lib/systemd/system/x",
+    "/usr/lib/x",
+    "/usr/local/bin/x",
+    "/usr/sbin/x",
+)
+"""Samples of what an exclusion must not leave out."""
+
+
+def aide_blind(excluded: Iterable[str]) -> list[str]:
+    """Return the samples that an exclusion leaves out: a pattern from the start of the path on (aide.conf(5))."""
+    found: set[str] = set()
+    for line in excluded:
+        pattern = (line.split() or [""])[0]
+        try:
+            found |= {path for path in _WATCHED if re.match(pattern, path)}
+        except re.error:
+            found.add(pattern)
+    return sorted(found)
+
+
 def aide(node: Node) -> dict[str, Any]:
     """Return what the integrity check watches, and whether it has something to compare with."""
     rows = _lines_of(node, "aide")
@@ -1351,6 +1754,7 @@ def aide(node: Node) -> dict[str, Any]:
     path = found["database"] or "/var/lib/aide/aide.db"
     found["database"] = {"path": path, **(node.tried("aide.database", _one, node, path) or {"exists": False})}
     found["installed"] = os.path.exists("/usr/bin/aide")
+    found["blind"] = aide_blind(found["excluded"])
     found["rules"], found["excluded"] = found["rules"][:2000], found["excluded"][:_MOST]
     for rule in found["rules"]:
         rule["compared"] = aide_attributes(rule["attributes"], found["groups"])
@@ -1438,6 +1842,7 @@ _SECTIONS: Mapping[str, Callable[[Node], Any]] = {
     "modules": modules,
     "boot": boot,
     "packages": packages,
+    "origin": origin,
     "package_names": package_names,
     "package_states": package_states,
     "apt": apt,

@@ -19,6 +19,9 @@ _DIFF = 80_000
 _ITEMS = 1_000
 _CONTROL = re.compile(r"GPK-[A-Z]{3}-[0-9]{3}")
 
+Kind = Literal["task", "handler", "arguments"]
+"""`handler`: at work after its role, for what that changed; `arguments`: Ansible's own check of a role's variables."""
+
 Status = Literal["ok", "changed", "skipped", "failed", "ignored", "unreachable"]
 
 
@@ -39,6 +42,15 @@ class Task:
     role: str | None
     controls: tuple[str, ...]
     tags: tuple[str, ...] = ()
+    kind: Kind = "task"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A host is asked to do a task; what becomes of it is told by a Result."""
+
+    host: str
+    task: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ class End:
     failed: frozenset[str]
 
 
-Event = Play | Task | Result | End
+Event = Play | Task | Start | Result | End
 
 
 def parse(line: bytes) -> Event | None:
@@ -94,7 +106,13 @@ def _event(said: Mapping[str, Any]) -> Event | None:
             role = said["role"]
             tags = _texts(said["tags"])
             controls = tuple(sorted({tag for tag in tags if _CONTROL.fullmatch(tag)}))
-            return Task(_text(said["task"]), _text(said["name"]), None if role is None else _text(role), controls, tags)
+            kind = said.get("kind", "task")
+            if kind not in get_args(Kind):
+                raise ValueError("no such kind")
+            where = None if role is None else _text(role)
+            return Task(_text(said["task"]), _text(said["name"]), where, controls, tags, kind)
+        case "start":
+            return Start(_text(said["host"]), _text(said["task"]))
         case "result":
             return _result(said)
         case "end":

@@ -24,7 +24,7 @@ TEXT = 1 << 20
 _MAPPINGS = frozenset(
     {"node", "sshd", "ssh", "sysctl", "units", "mounts", "mounts_boot", "pam", "config", "shell", "limits", "sudo"}
     | {"nft", "modules", "boot", "packages", "apt", "audit", "apparmor", "aide", "time", "rsyslog", "logrotate"}
-    | {"banners", "paths", "files", "cron", "updates", "accounts", "missing"}
+    | {"banners", "paths", "files", "cron", "updates", "accounts", "origin", "missing"}
 )
 _LISTS = frozenset({"users", "groups", "listening", "processes", "units_enabled", "swaps", "pam_services"})
 _TEXT_LISTS = frozenset({"package_names", "package_states"})

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from gcloud_pk import paths
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.model.site import Host, Site, Ssh
-from gcloud_pk.nodes import outside
+from gcloud_pk.nodes import door, outside
 from gcloud_pk.nodes.call import Answer, ask
 from gcloud_pk.nodes.check import Check, wanted
 from gcloud_pk.nodes.facts import DishonestError, Facts, read
@@ -73,6 +73,8 @@ class Gathered:
             lacking = dict.fromkeys(("outside.ports.unexpected", "outside.ssh.disagreements"), "the node said nothing")
         if self.seen.get("ssh") is None:
             lacking["outside.ssh"] = "nothing spoke SSH to whom looked from outside"
+        elif mute := [who for who, offers in self.seen["ssh"].get("methods", {}).items() if offers is None]:
+            lacking["outside.ssh.methods"] = f"sshd did not say by what proofs it lets in: {', '.join(mute)}"
         return replace(said, values=values, refused={**said.refused, **lacking})
 
 
@@ -106,14 +108,14 @@ def gather(
         return ask(site, host, route, COMMAND, sent, user=user or site.spec.ssh.audit_user, seconds=SECONDS)
 
     looking = any(path.root == "outside" for check in checks for path in check.every_path)
-    seen = _each(lambda host: _look(site, host, route) if looking else (None, None), hosts)
-    told = _each(lambda host: gathered(site, host, checks, asked), hosts)
+    seen = each(lambda host: _look(site, host, route) if looking else (None, None), hosts)
+    told = each(lambda host: gathered(site, host, checks, asked), hosts)
     for one, view in zip(told, seen, strict=True):
         found, unseen = view.result()
         yield replace(one.result(), seen=found, unseen=unseen, site=about(site))
 
 
-def _each(work: Callable[[Host], T], hosts: Iterable[Host]) -> list[Future[T]]:
+def each(work: Callable[[Host], T], hosts: Iterable[Host]) -> list[Future[T]]:
     """Do the work of every host, some at once. Nobody waits for threads that an interrupted run leaves behind."""
     waiting: SimpleQueue[tuple[Future[T], Host]] = SimpleQueue()
     futures: list[Future[T]] = []
@@ -153,6 +155,9 @@ def gathered(site: Site, host: Host, checks: Iterable[Check], asker: Asker) -> G
 
 def _look(site: Site, host: Host, route: Route) -> tuple[dict[str, Any] | None, str | None]:
     try:
-        return outside.look(way_to(site, host, route), site.spec.ssh.port), None
+        seen = outside.look(way_to(site, host, route), site.spec.ssh.port)
     except UnavailableError as error:
         return None, error.message
+    if seen["ssh"] is not None:
+        seen["ssh"]["methods"] = door.methods(site, host, route)
+    return seen, None

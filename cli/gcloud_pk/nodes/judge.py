@@ -18,6 +18,12 @@ from gcloud_pk.nodes.site_words import SECTION, bound
 ANSWERS = "NODE-000"
 """The check that a host answers at all."""
 
+TELLS = "NODE-001"
+"""Stands in a report where a host answers and yet withholds most of what it is asked."""
+
+_MANY = 10
+"""Checks below which nobody calls it most of them: a single right may be missing."""
+
 SELF = "self-reported by the node"
 OUTSIDE = "seen from outside"
 SHARED = "not verifiable here: shared kernel"
@@ -87,9 +93,9 @@ def judge(
 def without_facts(
     checks: Sequence[Check], catalogue: Catalogue, subject: Subject, verdict: Verdict, reason: str
 ) -> list[Finding]:
-    """Return the findings on a host that gave nothing to judge by."""
+    """Return the findings on a host that gave nothing to judge by; without a source: nothing was observed."""
     return [
-        replace(_blank(check, catalogue, subject), verdict=verdict, reason=reason)
+        replace(_blank(check, catalogue, subject), verdict=verdict, reason=reason, evidence={})
         for check in checks
     ]  # fmt: skip
 
@@ -99,6 +105,30 @@ def answers(subject: Subject, verdict: Verdict, observed: str, reason: str | Non
     return Finding(
         ANSWERS, "The node answers, with a host key of the site's", str(subject), "an answer to the auditor", observed,
         verdict, reason=reason, seconds=seconds, evidence={"source": OUTSIDE},
+    )  # fmt: skip
+
+
+def withheld(facts: Facts, checks: Sequence[Check], subject: Subject) -> Finding | None:
+    """Return the finding that a host withholds most of what it is asked, each refusal well formed; None otherwise.
+
+    A node that holds back everything would otherwise look like one where a few rights are missing.
+    """
+    asked = [
+        check
+        for check in checks
+        if not check.outside
+        and not (check.roles and subject.role not in check.roles)
+        and not (check.where == "own-kernel" and facts.shared_kernel)
+    ]
+    reasons = [reason for check in asked if (reason := _gap(facts.refused, check)) is not None]
+    if len(reasons) < _MANY or 2 * len(reasons) <= len(asked):
+        return None
+    return Finding(
+        TELLS, "The node tells what it is asked", str(subject), "the facts that the checks rest on",
+        f"the node withholds what {len(reasons)} of {len(asked)} checks rest on", Verdict.ERROR,
+        reason=f"most often: {shown(max(sorted(set(reasons)), key=reasons.count))}; see that the auditor may run what "
+        "role sudo allows; where he may, the node is not to be trusted",
+        evidence={"source": SELF},
     )  # fmt: skip
 
 
@@ -118,7 +148,9 @@ def _blank(check: Check, catalogue: Catalogue, subject: Subject) -> Finding:
 def _finding(facts: Facts, check: Check, catalogue: Catalogue, subject: Subject) -> Finding:
     check = _in_words_of(facts.values.get(SECTION), check)
     verdict, observed, reason = _verdict(facts, check, subject)
-    return replace(_blank(check, catalogue, subject), verdict=verdict, observed=observed, reason=reason)
+    found = replace(_blank(check, catalogue, subject), verdict=verdict, observed=observed, reason=reason)
+    # From where nobody looked, nothing was seen; that something is hidden within is the node's own word.
+    return replace(found, evidence={}) if check.outside and verdict is Verdict.NOT_CHECKED else found
 
 
 def _in_words_of(site: Any, check: Check) -> Check:

@@ -65,7 +65,11 @@ class Change:
 
 @dataclass
 class HostRun:
-    """One host in a run. `at`: the task that it is at; `first`, `last`: when it was heard of, in seconds."""
+    """One host in a run. `at`: the task that it is at; `first`, `last`: when it was heard of, in seconds.
+
+    `doubts`: the warnings that say more than what was refused.
+    `reached`: how many roles it has come to; handlers of earlier ones do not take it back.
+    """
 
     host: Host
     state: State = "waiting"
@@ -73,10 +77,12 @@ class HostRun:
     changes: list[Change] = field(default_factory=list)
     refused: list[Mapping[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
     failed_in: Task | None = None
     first: float | None = None
     last: float | None = None
+    reached: int = 0
     kept: int = 0
 
     @property
@@ -109,7 +115,10 @@ class HostRun:
 
 @dataclass
 class Run:
-    """A run as far as it was told. `check`: nothing is written; `spoiled`: lines of events that were none."""
+    """A run as far as it was told. `check`: nothing is written; `spoiled`: lines of events that were none.
+
+    `work`: results of tasks, without the role that only asks and the checks of roles' variables.
+    """
 
     site: Site
     hosts: dict[str, HostRun]
@@ -119,6 +128,7 @@ class Run:
     current: Task | None = None
     ended: bool = False
     results: int = 0
+    work: int = 0
     spoiled: int = 0
 
     @classmethod
@@ -154,10 +164,16 @@ class Run:
         run.first = result.time if run.first is None else run.first
         run.last = result.time
         run.at = self.tasks.get(result.task)
+        if run.at is not None and run.at.kind != "arguments" and run.at.role in self.roles:
+            run.reached = max(run.reached, self.roles.index(run.at.role) + 1)
+        if run.at is not None and run.at.kind != "arguments" and run.at.role != _ASKS:
+            self.work += 1
         if run.state == "waiting":
             run.state = "going"
         run.refused += [one for one in result.refused if one not in run.refused]
         run.warnings += [one for one in result.warnings if one not in run.warnings]
+        if not result.refused:
+            run.doubts += [one for one in result.warnings if one not in run.doubts]
         if result.status == "changed":
             self._change(run, result)
         if result.status in {"failed", "unreachable"}:
@@ -276,6 +292,13 @@ def diagnose(site: Site, host: Host, said: str, *, answered: bool) -> Diagnosis:
             "(--ssh-config FILE for jump hosts)",
             said,
         )
+    if _HANGS.match(said):
+        return Diagnosis(
+            "failed",
+            "it let us in and then said nothing: the task was given up",
+            f"see on {host.name} what hangs (its disks, its load, /usr/bin/python3, sudo); {_AGAIN}",
+            said,
+        )
     if _OTHER_SYSTEM.search(said):
         return Diagnosis(
             "other-system",
@@ -292,6 +315,7 @@ def _short(line: str, most: int = 300) -> str:
 
 
 _OTHER_KEY = re.compile(r"Host key verification failed|HOST IDENTIFICATION HAS CHANGED|host key is known")
+_HANGS = re.compile(r"(Task failed: )?Timed out after \d+ second")
 _OTHER_SYSTEM = re.compile(r"Refused before any change")
 
 

@@ -238,19 +238,27 @@ def _would_run(unit: dict[str, str]) -> bool:
     """Whether an enabled unit that does not run would: not one that did its work, or whose condition does not hold."""
     if unit.get("Type") == "oneshot" and unit.get("ActiveState") != "failed":
         return False
-    asked = unit.get("ConditionTimestampMonotonic", "0") not in {"", "0"}
-    if asked and unit.get("ConditionResult") != "yes":
+    # Not ConditionResult: that is of the last start, before the unit's files or the node changed.
+    if unit.get("Conditions") == "no":
         return False
     # A service that a socket, a timer or a path starts waits for it.
     return not unit.get("TriggeredBy") and bool(unit.get("WantedBy") or unit.get("RequiredBy"))
 
 
 # Options that take something away; a reboot that brings or drops one changes what the node admits.
-_STRICT = re.compile(r"nodev|nosuid|noexec|ro|nosymfollow|hidepid=.+")
+_STRICT = re.compile(r"nodev|nosuid|noexec|ro|nosymfollow|hidepid=(?!off).+")
+
+_NAMES = {
+    "hidepid=0": "hidepid=off",
+    "hidepid=1": "hidepid=noaccess",
+    "hidepid=2": "hidepid=invisible",
+    "hidepid=4": "hidepid=ptraceable",
+}
+"""Numbers that files give, and the names that the kernel shows (Documentation/filesystems/proc.rst)."""
 
 
 def _strict(options: str) -> set[str]:
-    return {one for one in options.split(",") if _STRICT.fullmatch(one)}
+    return {one for one in (_NAMES.get(given, given) for given in options.split(",")) if _STRICT.fullmatch(one)}
 
 
 def _mounts(facts: Facts) -> Iterator[Difference]:

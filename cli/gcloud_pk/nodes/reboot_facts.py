@@ -94,12 +94,33 @@ def modules() -> dict[str, object]:
     }
 
 
-UNIT = "Id,UnitFileState,ActiveState,SubState,Type,ConditionResult,ConditionTimestampMonotonic,TriggeredBy,WantedBy"
-UNIT += ",RequiredBy,BusName,LoadState,Job"
+UNIT = "Id,UnitFileState,ActiveState,SubState,Type,TriggeredBy,WantedBy,RequiredBy,BusName,LoadState,Job"
+
+
+def conditions(name: str) -> str:
+    """Return whether a unit's conditions hold by its files of this moment: yes, no, nothing where it is not said."""
+    try:
+        done = subprocess.run(
+            ["systemd-analyze", "condition", "--unit=" + name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    if done.returncode == 0:
+        return "yes"
+    # Another error is an older systemd, or a unit that cannot be read.
+    return "no" if re.search(rb"^(Conditions|Asserts) failed", done.stdout, re.MULTILINE) else ""
 
 
 def units() -> list[dict[str, str]]:
-    """Return what systemd knows of units that somebody enabled, disabled or masked."""
+    """Return what systemd knows of units that somebody enabled, disabled or masked.
+
+    Of enabled ones that do not run, `Conditions` says whether a start would get past them.
+    """
     listed = said(
         "systemctl", "list-unit-files", "--no-legend", "--plain", "--no-pager", "--type=service,socket,timer,path"
     )
@@ -109,7 +130,11 @@ def units() -> list[dict[str, str]]:
         if len(parts) > 1 and "@." not in parts[0] and parts[1] in ("enabled", "enabled-runtime", "disabled", "masked"):
             names.append(parts[0])
     text = said("systemctl", "show", "--no-pager", "--property=" + UNIT, "--", *names[:MOST]) if names else ""
-    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+    found = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+    for unit in found:
+        if unit.get("UnitFileState") == "enabled" and unit.get("ActiveState") in ("inactive", "failed"):
+            unit["Conditions"] = conditions(unit.get("Id", ""))
+    return found
 
 
 def mounts() -> dict[str, object]:

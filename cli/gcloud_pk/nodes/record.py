@@ -35,10 +35,13 @@ def folder(site: str) -> Path:
 def alone(home: Path, holder: Mapping[str, Any]) -> Iterator[int]:
     """Hold the site's lock; yield its descriptor, for processes that outlive this one to hold it too.
 
-    `holder`: who it is, for him who comes second. Raises UnavailableError at once where another run holds it.
+    `holder`: who it is, for him who comes second. Raises UnavailableError at once where another run holds it, and where
+    it cannot be written.
     """
-    _make(home)
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = home / "lock"
+    with _writing(lock):
+        _make(home)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,12 +51,21 @@ def alone(home: Path, holder: Mapping[str, Any]) -> Iterator[int]:
                 details=[_holder(os.pread(descriptor, 65536, 0))],
                 resolution="wait until it is done, then run it again",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        with _writing(lock):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield descriptor
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.unwritable(path, error) from None
 
 
 def busy(home: Path) -> bool:
@@ -97,7 +109,8 @@ class Record:
     def begin(cls, home: Path, moment: dt.datetime) -> Record:
         """Return a record that no run has yet. The caller holds the lock."""
         runs = home / "runs"
-        _make(runs)
+        with _writing(runs):
+            _make(runs)
         base = moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         number = next(n for n in range(1, 10**6) if not (runs / f"{base}-{n}.json").exists())
         return cls(home, f"{base}-{number}.json")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,11 @@ from gcloud_pk.model.site import Host, Site
 from gcloud_pk.nodes import events
 from gcloud_pk.nodes.inventory import Route, inventory, known_hosts
 from gcloud_pk.nodes.outcome import Run
+from gcloud_pk.registry.files import unwritable
 
 HARDEN = "harden.yml"
+ACCEPT_STATE = "file_integrity_accept_state"
+"""The variable of role file_integrity that has it build its database anew."""
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME", "XDG_RUNTIME_DIR", "TZ")
 _LONGEST = 40
@@ -41,7 +44,10 @@ _TASK_SECONDS = 900
 
 @dataclass(frozen=True)
 class Order:
-    """What to run. `tags`: roles or controls; `level`: in place of each host's own; `playbook`: a file to run."""
+    """What to run. `tags`: roles or controls; `level`: in place of each host's own; `playbook`: a file to run.
+
+    `accept_state`: what is on the nodes now becomes the record that file integrity compares with.
+    """
 
     site: Site
     hosts: tuple[Host, ...]
@@ -51,6 +57,7 @@ class Order:
     diff: bool = False
     tags: tuple[str, ...] = ()
     playbook: Path | None = None
+    accept_state: bool = False
 
     @property
     def file(self) -> Path:
@@ -108,13 +115,18 @@ def command(order: Order, document: Path) -> list[str]:
     words += ["--check"] if order.check else []
     words += ["--diff"] if order.diff else []
     words += ["--tags", ",".join(order.tags)] if order.tags else []
+    # As JSON: `name=true` would be a text. An extra variable wins over whatever an inventory says.
+    words += ["--extra-vars", json.dumps({ACCEPT_STATE: True})] if order.accept_state else []
     return words
 
 
 def _write(path: Path, text: str) -> Path:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise unwritable(path, error) from None
     return path
 
 
@@ -258,8 +270,3 @@ def _tail(path: Path) -> str:
             return stream.read().decode("utf-8", "replace")
     except FileNotFoundError:  # the keeper was faster
         return ""
-
-
-def changed_settings(run: Run) -> Mapping[str, list[tuple[str | None, str, tuple[str, ...]]]]:
-    """Return for each host what was changed, or would be: role, task and paths, in the order of the run."""
-    return {name: [(one.role, one.task, one.paths) for one in host.changes] for name, host in run.hosts.items()}

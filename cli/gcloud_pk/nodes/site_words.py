@@ -19,7 +19,7 @@ _WHOLE = re.compile(r"\$([a-z_]+)")
 _WITHIN = re.compile(r"\$\{([a-z_]+)\}")
 
 NAMES = frozenset(
-    {"admin", "audit", "ssh_port", "time_servers", "log_host", "ssh_allow_from", "admin_keys", "audit_keys"}
+    {"admin", "audit", "ssh_port", "time_servers", "log_host", "ssh_allow_from", "admin_keys", "audit_keys", "networks"}
 )
 """What a check may name: `site.admin` as a fact, `$admin` in an expectation."""
 
@@ -34,9 +34,17 @@ def about(site: Site) -> dict[str, Any]:
         "time_servers": [str(one) for one in site.spec.time_servers],
         "log_host": [site.spec.log_host] if site.spec.log_host else [],
         "ssh_allow_from": [str(one) for one in ssh.allow_from],
+        "networks": _networks(site),
         "admin_keys": [fingerprint(key) for key in ssh.keys],
         "audit_keys": [fingerprint(key) for key in ssh.audit_keys],
     }
+
+
+def _networks(site: Site) -> list[str]:
+    """Return the networks of the clusters' nodes and pods, and the addresses of the hosts."""
+    known = [one.networks for one in site.spec.clusters if one.networks]
+    ranges = {str(network) for one in known for network in (one.nodes, one.pods) if network}
+    return sorted(ranges | {str(host.address) for host in site.spec.hosts})
 
 
 def named(expectation: Expectation) -> frozenset[str]:

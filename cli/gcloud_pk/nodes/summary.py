@@ -134,7 +134,8 @@ def _setting(refused: Mapping[str, str]) -> str:
 
 def _warnings(console: Console, run: Run) -> None:
     for text, hosts in _grouped(run, ((name, one) for name, host in run.hosts.items() for one in host.warnings)):
-        if console.verbosity:
+        # What was refused is listed already; a person has to see the others, such as a second uid 0.
+        if console.verbosity or any(text in host.doubts for host in run.hosts.values()):
             console.row("  warning: ", f"{text}  [{hosts}]")
 
 

@@ -108,7 +108,8 @@ def _unreadable(path: Path, error: OSError | ValueError) -> InvalidInputError:
     return _invalid(path, f"cannot be read: {reason.lower()}", "a file that can be read")
 
 
-def _unwritable(path: Path, error: OSError) -> UnavailableError:
+def unwritable(path: Path, error: OSError) -> UnavailableError:
+    """Return the error of a file or folder that cannot be written: which, why, and what to do."""
     cause, resolution = _CAUSES.get(error.errno or 0, ((error.strerror or str(error)).lower(), "see the cause above"))
     return UnavailableError(f"cannot write {path}: {cause}; nothing was changed", resolution=resolution)
 
@@ -175,7 +176,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def write(path: Path, data: bytes, *, root: Path, mode: int = 0o644) -> None:
@@ -198,7 +199,7 @@ def write(path: Path, data: bytes, *, root: Path, mode: int = 0o644) -> None:
             raise
         _sync_folder(folder)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes], *, root: Path) -> None:
@@ -224,7 +225,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, root: Path) -> No
             raise
         _sync_folder(parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def remove(path: Path, *, root: Path) -> None:
@@ -235,7 +236,7 @@ def remove(path: Path, *, root: Path) -> None:
         if folder.is_dir():
             _sync_folder(folder)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 @contextmanager
@@ -247,7 +248,7 @@ def locked(root: Path, *, patience: float = 30.0) -> Iterator[None]:
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise _unwritable(root, error) from None
+        raise unwritable(root, error) from None
     try:
         deadline = time.monotonic() + patience
         while True:

@@ -19,6 +19,7 @@ from gcloud_pk.errors import (
     UnavailableError,
     problem,
 )
+from gcloud_pk.login import user_name
 from gcloud_pk.model import rules
 from gcloud_pk.model.base import LABEL_PATTERN
 from gcloud_pk.model.organisation import Organisation
@@ -71,7 +72,18 @@ class Registry:
 
     @classmethod
     def open(cls, path: Path) -> Registry:
-        """Open a registry. Raises UnavailableError where there is none."""
+        """Open a registry. Raises UnavailableError where there is none, or none that this user may read."""
+        try:
+            path.stat()
+            os.scandir(path).close()
+            (path / APPROVERS).lstat()
+        except PermissionError:
+            raise UnavailableError(
+                f"the registry {path} cannot be read by {user_name()}",
+                resolution="run it as a user who may read all of it, or give this one the right to (folders: r and x)",
+            ) from None
+        except OSError:
+            pass  # what is missing is named below
         missing = [name for name in (ORGANISATIONS, APPROVERS) if not os.path.lexists(path / name)]
         if not path.is_dir() or missing:
             why = f"it has no {' and no '.join(missing)}" if path.is_dir() else "there is no such folder"

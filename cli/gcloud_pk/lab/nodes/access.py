@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.lab import files
-from gcloud_pk.lab.nodes.children import DIES_WITH_US
+from gcloud_pk.lab.nodes.children import DIES_WITH_US, require
 from gcloud_pk.lab.nodes.layout import ADMIN_USER, AUDIT_USER, Layout, Node
 
 KEYS = ("admin", "audit", "approver", "keeper")
@@ -132,7 +132,9 @@ def answers(lab: Layout, node: Node, patience: float = 3) -> bool:
 
 
 def all_answers(lab: Layout, nodes: Sequence[Node]) -> dict[Node, bool]:
-    """Ask all nodes at once whether they answer."""
+    """Ask all nodes at once whether they answer. Raises UnavailableError where a program for it is not there."""
+    if nodes:
+        require("setpriv", "ssh")
     with ThreadPoolExecutor(max(1, min(len(nodes), 8))) as pool:
         return dict(zip(nodes, pool.map(lambda node: answers(lab, node), nodes), strict=True))
 

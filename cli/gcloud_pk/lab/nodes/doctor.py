@@ -12,7 +12,7 @@ from pathlib import Path
 from gcloud_pk import paths
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.lab.doctor import Finding, code
-from gcloud_pk.lab.nodes import cgroups, image
+from gcloud_pk.lab.nodes import cgroups, image, inotify
 
 __all__ = ["Finding", "code", "examine", "require"]
 
@@ -27,6 +27,8 @@ _PROGRAMS = {
     "ssh-keygen": "openssh-client",
 }
 _BUILDERS = {"mmdebstrap": "mmdebstrap"}
+_NODES = 3
+"""How many nodes a lab has where nobody says."""
 _LAB_GIGABYTES = 1
 _IMAGE_GIGABYTES = 2
 
@@ -53,7 +55,7 @@ def examine(*, image_at_hand: bool = False) -> list[Finding]:
     else:
         findings.append(Finding("rights", "ok", "root"))
         findings += [_namespaces(), _overlay(), _cgroups()]
-    findings.append(_image(wanted.key))
+    findings += [*instances(), _image(wanted.key)]
     return findings
 
 
@@ -160,6 +162,15 @@ def _cgroups() -> Finding:
 
 def _read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def instances() -> list[Finding]:
+    """Return whether there is room for a lab's nodes by the machine's inotify instances."""
+    room = inotify.room()
+    if room is None:
+        return []
+    few = not room.enough(_NODES)
+    return [Finding("inotify instances", "note" if few else "ok", room.words, room.remedy if few else None)]
 
 
 def _image(key: str) -> Finding:

@@ -14,6 +14,7 @@ from pathlib import Path
 from gcloud_pk import paths
 from gcloud_pk.errors import WrongUsageError
 from gcloud_pk.lab.state import check_name
+from gcloud_pk.text import number_of
 
 SITE = "lab-nodes"
 ADMIN_USER = "gcloud-pk"
@@ -59,7 +60,8 @@ def plan(count: int, racks: int) -> tuple[Node, ...]:
     if not 1 <= count <= MOST_NODES:
         raise WrongUsageError(f"a lab has 1 to {MOST_NODES} nodes, not {count}")
     if not 1 <= racks <= count:
-        raise WrongUsageError(f"{count} nodes stand in 1 to {count} racks, not {racks}")
+        most = f"1 to {count} racks" if count > 1 else "1 rack"
+        raise WrongUsageError(f"{number_of(count, 'node')} can stand in {most}, not {racks}")
     return tuple(Node(number, (number - 1) % racks + 1) for number in range(1, count + 1))
 
 
@@ -135,6 +137,13 @@ class Layout:
     def trust(self) -> Path:
         """The keepers of the registry, outside of it."""
         return self.folder / "trust"
+
+    def runs(self, site: str) -> Path:
+        """Return where runs over one of its sites are kept.
+
+        Sites of labs all have one name, and their runs are none of each other's business.
+        """
+        return paths.state("nodes", f"{site}@{self.folder.name}")
 
     @property
     def nodes(self) -> Path:

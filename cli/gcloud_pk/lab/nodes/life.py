@@ -17,7 +17,8 @@ from gcloud_pk.console import Console
 from gcloud_pk.errors import ExitCode, PartialError, RefusedError, UnavailableError
 from gcloud_pk.lab import files
 from gcloud_pk.lab.heartbeat import duration, heartbeat
-from gcloud_pk.lab.nodes import access, cgroups, doctor, image, machine, memory, network, registry
+from gcloud_pk.lab.nodes import access, cgroups, doctor, image, inotify, machine, memory, network, registry
+from gcloud_pk.lab.nodes.children import require
 from gcloud_pk.lab.nodes.layout import APPROVER, SITE, Layout, Node, layout, layouts, lock_file, plan
 from gcloud_pk.lab.nodes.memory import Memory
 
@@ -222,6 +223,10 @@ def _make(lab: Layout, now: Memory) -> None:
 def _start(lab: Layout, now: Memory, keeping: int, console: Console) -> None:
     nodes = now.nodes
     waiting = [node for node in nodes if not machine.runs(lab, node)]
+    room = inotify.room()
+    short = room if room and not room.enough(len(waiting)) else None
+    if short:
+        console.warn(f"inotify instances: {short.words}; {short.remedy}")
     for node in waiting:
         machine.start(lab, node, keeping)
     begun = time.monotonic()
@@ -239,10 +244,14 @@ def _start(lab: Layout, now: Memory, keeping: int, console: Console) -> None:
     silent = [node for node in nodes if not answers[node].result()]
     if silent:
         names = ", ".join(node.name for node in silent)
+        details = [f"{node.name}: {line}" for node in silent for line in _tail(machine.log(lab, node))]
+        if short:
+            details.insert(0, f"likely cause: inotify instances: {short.words}")
+        again = f"run it again, or reset the nodes: gcloud-pk lab nodes up --fresh{option(now.name)}"
         raise PartialError(
             f"no answer over SSH from {names} in {duration(time.monotonic() - begun)}",
-            details=[f"{node.name}: {line}" for node in silent for line in _tail(machine.log(lab, node))],
-            resolution=f"run it again, or reset the nodes: gcloud-pk lab nodes up --fresh{option(now.name)}",
+            details=details,
+            resolution=f"{short.remedy}, then {again}" if short else again,
         )
 
 
@@ -274,7 +283,7 @@ def status(name: str) -> Lab:
     lab = layout(name)
     known = memory.load(lab)
     if known is None:
-        raise UnavailableError(f"there is no lab {name} of nodes", resolution=f"gcloud-pk lab nodes up{option(name)}")
+        raise _no_such(name)
     running = [node for node in known.nodes if machine.runs(lab, node)]
     answers = access.all_answers(lab, running)
     standing = tuple(
@@ -292,8 +301,11 @@ def status(name: str) -> Lab:
 def down(name: str, *, purge: bool, console: Console) -> list[str]:
     """Stop a lab's nodes, and with `purge` remove all that they wrote; return the names of the nodes that had run.
 
-    Works without the lab's memory, too: what a killed run left is found by the lab's id.
+    Works without the lab's memory, too: what a killed run left is found by the lab's id. Raises UnavailableError where
+    nothing of such a lab is there.
     """
+    if not _there(name):
+        raise _no_such(name)
     with _at_work(name, console) as lab:
         try:
             known = memory.load(lab)
@@ -305,6 +317,7 @@ def down(name: str, *, purge: bool, console: Console) -> list[str]:
         stopped = _stop_all(lab, nodes, 0 if purge else machine.SHUTDOWN)
         if purge:
             _purge(lab)
+            lock_file(name).unlink(missing_ok=True)
         elif known and known.wanted:
             known.wanted = False
             memory.save(lab, known)
@@ -318,9 +331,27 @@ def down(name: str, *, purge: bool, console: Console) -> list[str]:
     return [node.name for node in stopped]
 
 
+def _no_such(name: str) -> UnavailableError:
+    return UnavailableError(f"there is no lab {name} of nodes", resolution=f"gcloud-pk lab nodes up{option(name)}")
+
+
+def _doomed(lab: Layout) -> Path:
+    return lab.folder.with_name(f".{lab.folder.name}.purged")
+
+
+def _there(name: str) -> bool:
+    """Whether anything of a lab is there: files of any of its states, or what a killed run left in the kernel."""
+    lab = layout(name)
+    if lock_file(name).exists() or lab.folder.exists() or _doomed(lab).exists():
+        return True
+    return bool(cgroups.left(lab.cgroup) or network.namespaces(lab))
+
+
 def _purge(lab: Layout) -> None:
-    """Remove a lab's folder; whoever is killed in between leaves none that looks whole."""
-    doomed = lab.folder.with_name(f".{lab.folder.name}.purged")
+    """Remove a lab's folder and the records of runs over it; who is killed in between leaves none that looks whole."""
+    for runs in lab.runs("*").parent.glob(lab.runs("*").name):
+        shutil.rmtree(runs, ignore_errors=True)
+    doomed = _doomed(lab)
     shutil.rmtree(doomed, ignore_errors=True)
     if lab.folder.is_dir():
         lab.folder.rename(doomed)
@@ -341,6 +372,7 @@ def find(name: str, node: str) -> Layout:
 
 
 def execute(name: str, node: str, command: Sequence[str]) -> int:
-    """Run ssh to a node, with this terminal; return what it exits with."""
+    """Run ssh to a node, with this terminal; return what it exits with. Raises UnavailableError."""
     lab = find(name, node)
+    require("ssh")
     return subprocess.run(["ssh", "-F", str(lab.ssh_config), node, *command], check=False).returncode

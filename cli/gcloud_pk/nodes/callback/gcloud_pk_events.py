@@ -89,13 +89,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 - Ansible's signature
         """Name the task with its role and tags."""
-        self._task(task)
+        self._task(task, "arguments" if task.action.endswith("validate_argument_spec") else "task")
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Name the handler as a task."""
-        self._task(task)
+        self._task(task, "handler")
 
-    def _task(self, task: Any) -> None:
+    def _task(self, task: Any, kind: str) -> None:
         role = task._role.get_name() if task._role else None  # noqa: SLF001 - there is no other way to the role
         self._send(
             "task",
@@ -103,7 +103,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
             name=_cut(task.name or task.action),
             role=role and _cut(role),
             tags=[_cut(tag) for tag in task.tags][:_ITEMS],
+            kind=kind,
         )
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Tell that a host is asked: one that then says nothing hangs."""
+        self._send("start", host=host.get_name(), task=task._uuid)  # noqa: SLF001 - as above
 
     def _result(self, status: str, result: Any) -> None:
         said = result.result
