@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class Auditor:
         shell(host.name, mutation.applied())
         try:
             now = self.verdicts(host, outside=mutation.outside)
+            if now["NODE-000"] is not clean["NODE-000"]:
+                # A busy machine: sshd was still taking its configuration in.
+                time.sleep(3)
+                now = self.verdicts(host, outside=mutation.outside)
         finally:
             shell(host.name, mutation.undone())
         turned = [(name, verdict) for name, verdict in sorted(now.items()) if verdict is not clean[name]]

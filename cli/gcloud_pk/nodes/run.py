@@ -35,7 +35,7 @@ _LONGEST = 40
 """Characters of the folder for temporary files: sockets of ssh lie below it, and their paths are at most 107 long."""
 
 _TAIL = 4_000
-_GRACE = 15.0
+_GRACE = 8.0
 """Seconds that Ansible has to end after the first Ctrl-C."""
 
 _TASK_SECONDS = 900
