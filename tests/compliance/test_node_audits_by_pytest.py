@@ -31,7 +31,7 @@ def nobody() -> str:
 def test_a_host_that_does_not_answer_fails_one_test_with_the_reason(
     nobody: str, chosen: str, told: str, skipped: bool
 ) -> None:
-    words = ["-q", "-p", "no:cacheprovider", "--known-hosts", "/dev/null", "--hosts", nobody, "-k", chosen]
+    words = ["-q", "-rs", "-p", "no:cacheprovider", "--known-hosts", "/dev/null", "--hosts", nobody, "-k", chosen]
     done = subprocess.run([sys.executable, "-m", "pytest", SUITE, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.count(told) == 1

@@ -6,12 +6,13 @@ import datetime as dt
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 import yaml
 from tests.unit.proof_server import FakeServer, live_objects, moitt, target
 from tests.unit.test_request_command import Run
@@ -43,6 +44,13 @@ _HEAD = re.compile(r"# line (\d+): (\S+): (.*); expected (.*)")
 ALICE, BOB, CAROL = "alice@ntc.example", "bob@ntc.example", "carol@ntc.example"
 IMAGE = "docker.io/library/portal:4.2"
 Sign = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def _noon() -> Iterator[None]:
+    """Let the clock begin at NOW: what is written is dated by it, and the waivers of these tests end in its year."""
+    with time_machine.travel(NOW):
+        yield
 
 
 # --- what a waiver may say ---
@@ -487,7 +495,7 @@ PROPOSE = [
 
 
 def a_day(days: int) -> str:
-    return (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)).isoformat()
+    return (TODAY + dt.timedelta(days=days)).isoformat()
 
 
 @pytest.fixture

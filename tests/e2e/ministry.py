@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ class Ministry:
     lab: RunningLab
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    moments: dict[int, str] = field(default_factory=dict)
+    """When each size of the audit log was read."""
 
     @classmethod
     def found(cls, lab: RunningLab, folder: Path) -> Ministry:
@@ -93,11 +96,18 @@ class Ministry:
         ]
 
     def audited(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the API server's own record from byte `since` on."""
+        """Return the API server's own record of what it was asked from `since` on.
+
+        A line is written after the answer has gone: what was asked before and told later is left out.
+        """
         path = self.lab.folder / "log" / "audit.log"
         with path.open("rb") as stream:
             stream.seek(since)
-            return [json.loads(line) for line in stream.read().decode().splitlines() if line.endswith("}")]
+            lines = [json.loads(line) for line in stream.read().decode().splitlines() if line.endswith("}")]
+        moment = self.moments.get(since, "")
+        return [line for line in lines if line["requestReceivedTimestamp"] >= moment]
 
     def audit_size(self) -> int:
-        return (self.lab.folder / "log" / "audit.log").stat().st_size
+        size = (self.lab.folder / "log" / "audit.log").stat().st_size
+        self.moments[size] = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return size

@@ -77,6 +77,15 @@ def mutations() -> list[Mutation]:
     ]  # fmt: skip
 
 
+def turned(now: Verdicts, clean: Verdicts) -> Outcome:
+    """Return what is other than it was."""
+    found = [(name, verdict) for name, verdict in sorted(now.items()) if verdict is not clean[name]]
+    return Outcome(
+        tuple(name for name, verdict in found if verdict is Verdict.FAIL),
+        tuple(f"{name} {verdict}" for name, verdict in found if verdict is not Verdict.FAIL),
+    )
+
+
 @dataclass(frozen=True)
 class Auditor:
     """Audits hosts of a site with the engine of `audit nodes`."""
@@ -103,18 +112,14 @@ class Auditor:
         """Break a host, audit it, mend it; return what turned against `clean`."""
         shell(host.name, mutation.applied())
         try:
-            now = self.verdicts(host, outside=mutation.outside)
-            if now["NODE-000"] is not clean["NODE-000"]:
-                # A busy machine: sshd was still taking its configuration in.
+            found = turned(self.verdicts(host, outside=mutation.outside), clean)
+            if found != Outcome(tuple(sorted(mutation.breaks))):
+                # A busy machine: a service was still taking its configuration in.
                 time.sleep(3)
-                now = self.verdicts(host, outside=mutation.outside)
+                found = turned(self.verdicts(host, outside=mutation.outside), clean)
         finally:
             shell(host.name, mutation.undone())
-        turned = [(name, verdict) for name, verdict in sorted(now.items()) if verdict is not clean[name]]
-        return Outcome(
-            tuple(name for name, verdict in turned if verdict is Verdict.FAIL),
-            tuple(f"{name} {verdict}" for name, verdict in turned if verdict is not Verdict.FAIL),
-        )
+        return found
 
     def outcomes(self, given: Sequence[Mutation], shell: Shell) -> dict[str, Outcome | Exception]:
         """Return the outcome of each mutation by its name; the hosts work side by side.

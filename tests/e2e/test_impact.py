@@ -99,7 +99,8 @@ def test_the_cluster_is_only_read(ministry: Ministry, since: int, ahead: dict[st
 
 def test_nothing_is_left_of_the_judge(ministry: Ministry, ahead: dict[str, Any]) -> None:
     assert ahead["results"]
-    assert list(ministry.lab.folder.parent.glob("judge-*")) == []
+    judges = ministry.lab.folder.parent.glob("judge-*")
+    assert [one for one in judges if not Path("/proc", one.name.split("-")[1]).exists()] == []  # others are at work
 
 
 def test_where_the_reader_may_rehearse_the_label_the_cluster_itself_names_the_pods(ministry: Ministry) -> None:

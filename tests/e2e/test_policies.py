@@ -294,13 +294,18 @@ FLOWS = [
 
 @contextmanager
 def parameters(api: Api, **changed: Any) -> Iterator[None]:
-    """Give environment test other parameters for a while."""
+    """Give environment test other parameters for a while; they are in force when this begins."""
     path = TENANT_POLICY.path("fixture-test", labels.TENANT_POLICY_NAME)
     before = api.get(path)["spec"]
+    changed.setdefault("registries", [*before.get("registries", ()), "registry.gcloud.gov.pk/in-force/"])
+    image = f"{changed['registries'][-1]}web:1"
     answer = api.request("PATCH", path, body={"spec": changed}, content_type=policy_world.PATCH)
     assert answer.ok, answer.message
     try:
-        time.sleep(0.1)  # parameters are read within a few ms
+        deadline = time.monotonic() + 20
+        while "[GPK-IMG-01]" in tried(api, POD, large(POD, [image])).message:
+            assert time.monotonic() < deadline, "the server does not take new parameters in"
+            time.sleep(0.05)
         yield
     finally:
         back = [{"op": "replace", "path": "/spec", "value": before}]
