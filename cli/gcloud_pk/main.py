@@ -29,6 +29,7 @@ NOUNS: dict[str, str] = {
     "cluster": "Prepare a cluster for tenants; register it for a site",
     "onboard": "Bring approved requests to the cluster: plan, apply, verify",
     "tenant": "List, show, compare, verify and offboard tenants",
+    "datacenter": "A data centre from its site file: judge, draw, provision",
     "node": "Harden the nodes of a site; what a reboot would change",
     "audit": "Audits of tenants, clusters and nodes; reads only",
     "schema": "JSON Schema of every kind, for editors and CI",

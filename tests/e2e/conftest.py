@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 CLI = Path(sys.executable).parent / "gcloud-pk"
-NOT_TO_BE_HAD = "the lab's programs are not to be had"
+NOT_TO_BE_HAD = "programs are not to be had"
 
 
 @dataclass(frozen=True)

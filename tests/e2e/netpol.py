@@ -19,7 +19,7 @@ import pytest
 from gcloud_pk import paths
 from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError
-from gcloud_pk.lab import files, pins, toolchain
+from gcloud_pk.programs import files, pins, toolchain
 
 SOURCES = Path(__file__).parents[1] / "tools" / "netpol"
 MODULE = "github.com/mattfenwick/cyclonus"

@@ -17,11 +17,15 @@ from tests.e2e.conftest import CLI, environment
 
 @dataclass(frozen=True)
 class Nodes:
-    """A lab of nodes and the environment in which the CLI finds it. `said`: the document of `lab nodes status`."""
+    """A lab of nodes and the environment in which the CLI finds it. `said`: the document of `lab nodes status`.
+
+    `kind`: nodes or datacenter.
+    """
 
     name: str
     env: dict[str, str]
     said: dict[str, Any]
+    kind: str = "nodes"
 
     @property
     def folder(self) -> Path:
@@ -56,8 +60,8 @@ class Nodes:
         return done
 
     def lab(self, act: str, *args: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run `lab nodes ACT` on this lab."""
-        return self.gcloud_pk("lab", "nodes", act, "--name", self.name, *args, check=check)
+        """Run `lab nodes ACT` on this lab, or `lab datacenter ACT`."""
+        return self.gcloud_pk("lab", self.kind, act, "--name", self.name, *args, check=check)
 
     def json(self, act: str, *args: str, check: int | None = 0) -> Any:
         """Run `lab nodes ACT` with `--format json`; return its document."""

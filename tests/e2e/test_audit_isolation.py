@@ -22,7 +22,7 @@ from tests.e2e.policy_world import administrator
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.lab.configuration import Layout, arguments
-from gcloud_pk.lab.pins import API_SERVER
+from gcloud_pk.programs.pins import API_SERVER
 
 BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 MERGE = "application/merge-patch+json"

@@ -125,7 +125,7 @@ def test_without_the_programs_of_a_judge_nothing_is_judged_and_that_is_said(mini
         ministry.env.clear()
     (result,) = json.loads(done.stdout)["results"]
     assert result["verdict"] == "not-checked"
-    assert "no judge is to be had: the lab's programs are not to be had" in result["reason"]
+    assert "no judge is to be had: programs are not to be had" in result["reason"]
 
 
 def test_without_the_right_to_list_a_kind_it_is_not_passed_over(settled: Ministry) -> None:

@@ -216,6 +216,23 @@ def test_without_enforcement_exactly_the_closed_flows_fail(place: Place) -> None
     assert place.probes() == []
 
 
+def test_where_the_site_says_that_nothing_is_enforced_no_closed_flow_passes_or_fails(place: Place) -> None:
+    why = "not enforced here: the site says so"
+    for enforcing in (False, True):
+        place.node.network.enforcing = enforcing
+        try:
+            found = place.probe(unenforced=why)
+        finally:
+            place.node.network.enforcing = True
+        for environment in ("eoffice", "portal"):
+            said = verdicts(found, environment)
+            assert {i for i, v in said.items() if v == "not-checked"} == CLOSED
+            assert {reason(found, check, environment) for check in CLOSED} == {why}
+            assert {v for i, v in said.items() if i not in CLOSED} <= {"pass", "not-applicable"}
+        assert exit_code(found) == 7
+    assert place.probes() == []
+
+
 def test_pods_that_cannot_start_prove_nothing_and_are_removed(place: Place) -> None:
     place.node.starts = False
     try:

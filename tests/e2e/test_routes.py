@@ -22,9 +22,9 @@ from gcloud_pk.cluster.transport import Answer, Api
 from gcloud_pk.console import Console
 from gcloud_pk.lab import gateway_api
 from gcloud_pk.lab.gateway_api import Channel
-from gcloud_pk.lab.toolchain import BuildError
 from gcloud_pk.model import labels
 from gcloud_pk.model.finding import Finding, Verdict
+from gcloud_pk.programs.toolchain import BuildError
 from gcloud_pk.proof.probe import Refused, standard
 from gcloud_pk.render import platform
 

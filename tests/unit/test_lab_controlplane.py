@@ -9,11 +9,12 @@ import pytest
 
 from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError, WrongUsageError
-from gcloud_pk.lab import controlplane, doctor, files, pki, processes, state
+from gcloud_pk.lab import controlplane, doctor, pki, processes, state
 from gcloud_pk.lab.controlplane import Lab, Wish
 from gcloud_pk.lab.processes import Process
 from gcloud_pk.lab.state import State
 from gcloud_pk.main import main
+from gcloud_pk.programs import files
 
 SAYS = {"etcd": "etcd Version: 3.7.3", "kubectl": "Client Version: v1.36.3"}
 ALL = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")

@@ -8,7 +8,7 @@ import pytest
 from gcloud_pk import paths
 from gcloud_pk.console import Console
 from gcloud_pk.lab import gateway_api
-from gcloud_pk.lab.toolchain import BuildError
+from gcloud_pk.programs.toolchain import BuildError
 
 DEFINITION = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: routes}\n"
 BESIDE = "kind: Kustomization\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\n"

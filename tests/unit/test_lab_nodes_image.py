@@ -80,7 +80,7 @@ def test_what_a_killed_builder_left_is_removed_before_the_next_builds(
 ) -> None:
     left = home / ".building-old" / "root" / "etc"
     left.mkdir(parents=True)
-    monkeypatch.setattr(image, "_build", lambda key, *_: there(key))
+    monkeypatch.setattr(image, "_build", lambda *_: {})
     image.ensure(Recipe("amd64", ()), None, Console())
     assert not (home / ".building-old").exists()
 
@@ -96,6 +96,12 @@ def test_old_images_go_but_not_those_that_somebody_stands_on(home: Path) -> None
     forget("used")
     assert image.remove_old({"kept"}) == ["used"]
     assert sorted(entry.name for entry in home.iterdir() if "lock" not in entry.name) == ["kept"]
+
+
+def test_of_what_lies_on_an_image_that_is_kept_the_newest_is_kept_too(home: Path) -> None:
+    for key, day in (("kept", 1), ("kept+old", 1), ("kept+new", 2), ("gone", 1), ("gone+new", 2)):
+        (there(key) / "image.json").write_text(f'{{"built": "2026-01-0{day}T00:00:00Z"}}')
+    assert image.remove_old({"kept"}) == ["gone", "gone+new", "kept+old"]
 
 
 def test_whoever_inherits_the_descriptor_keeps_the_image(home: Path) -> None:
@@ -126,10 +132,10 @@ def test_nodes_that_have_written_are_not_put_on_another_image(home: Path, monkey
     (lab.nodes / "node-1").mkdir(parents=True)
     known = Memory("default", 1, 1, "gone")
     with pytest.raises(RefusedError) as error:
-        life._image("default", known, life.Wish(), Console())
+        life._image(lab, known, life.Wish(), Console())
     assert "--fresh" in str(error.value.resolution)
     monkeypatch.setattr(image, "ensure", lambda *_: "today")
-    assert life._image("default", known, life.Wish(fresh=True), Console()) == "today"
+    assert life._image(lab, known, life.Wish(fresh=True), Console()) == "today"
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError, WrongUsageError
-from gcloud_pk.lab import files
 from gcloud_pk.lab import nodes as lab_nodes
 from gcloud_pk.lab.nodes import access, cgroups, doctor, inotify, layout, life, memory, network, supervisor
 from gcloud_pk.lab.nodes.layout import Layout, Node, plan
 from gcloud_pk.lab.nodes.memory import Memory
+from gcloud_pk.programs import files
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +93,7 @@ def test_a_memory_that_is_none_is_named_with_what_to_do(text: str) -> None:
     ("field", "value"), [("count", "3"), ("count", 0), ("count", True), ("racks", 9), ("wanted", 1), ("name", None)]
 )
 def test_a_memory_with_a_field_of_another_kind_is_none(field: str, value: object) -> None:
-    document = {"version": 1, **asdict(Memory("x", 3, 3, "image")), field: value}
+    document = {**json.loads(Memory("x", 3, 3, "image").as_text()), field: value}
     with pytest.raises(ValueError, match=r"not|nodes"):
         memory.parse(json.dumps(document))
 

@@ -9,11 +9,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gcloud_pk.lab import files
+from gcloud_pk.lab.datacenter import site
 from gcloud_pk.lab.nodes import access, layout, registry
 from gcloud_pk.lab.nodes.layout import Layout, Node, plan
 from gcloud_pk.model.hosts import host_problems
 from gcloud_pk.model.site import Site
+from gcloud_pk.programs import files
 from gcloud_pk.registry.folder import Registry
 
 
@@ -83,6 +84,36 @@ def test_a_registry_whose_making_was_stopped_is_finished(fresh: Layout, last: st
             break
     registry.ensure(fresh, content, None)
     assert Registry.open(fresh.registry).trust(fresh.trust).trusted
+
+
+SETTINGS = site.settings("registry.lab.example:5000/k8s/")
+
+
+def test_settings_are_written_when_the_registry_is_made_and_signed_with_it(fresh: Layout) -> None:
+    registry.ensure(fresh, registry.site(fresh, hosts(1)), None, SETTINGS)
+    opened = Registry.open(fresh.registry)
+    assert not opened.problems
+    assert opened.trust(fresh.trust).trusted
+    assert opened.settings.base_registries == ("registry.lab.example:5000/k8s/",)
+    assert "  settings.yaml" in (fresh.registry / "registry.sha256").read_text()
+
+
+@pytest.mark.parametrize("theirs", [None, "signedRequests: [restricted]\n"], ids=["none", "their-own"])
+def test_settings_of_a_registry_that_is_there_are_never_written(fresh: Layout, theirs: str | None) -> None:
+    former = registry.ensure(fresh, registry.site(fresh, hosts(1)), None)
+    where = fresh.registry / "settings.yaml"
+    if theirs:
+        where.write_text(theirs)
+    registry.ensure(fresh, registry.site(fresh, hosts(2)), former, SETTINGS)
+    assert (where.read_text() if where.exists() else None) == theirs
+
+
+def test_a_registry_that_was_made_and_not_signed_gets_the_settings_it_lacks(fresh: Layout) -> None:
+    content = registry.site(fresh, hosts(1))
+    registry.ensure(fresh, content, None)
+    (fresh.registry / "registry.sha256.sig").unlink()
+    registry.ensure(fresh, content, None, SETTINGS)
+    assert (fresh.registry / "settings.yaml").read_text() == SETTINGS
 
 
 def run(*arguments: str) -> tuple[int, dict[str, object], str]:

@@ -41,12 +41,12 @@ def test_a_port_in_use_by_the_labs_own_server_stays(taken: int) -> None:
 
 
 def test_ports_of_other_labs_are_avoided_even_while_those_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_RANGE", range(20000, 20040))
+    monkeypatch.setattr(ports, "RANGE", range(20000, 20040))
     theirs = set(range(20000, 20020))
     assert not theirs & set(ports.choose({}, theirs).values())
 
 
 def test_no_free_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_RANGE", range(20000, 20003))
+    monkeypatch.setattr(ports, "RANGE", range(20000, 20003))
     with pytest.raises(OSError, match="no free port"):
         ports.choose({}, ())

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gcloud_pk.errors import UnavailableError, WrongUsageError
-from gcloud_pk.lab import files, state
+from gcloud_pk.lab import state
 from gcloud_pk.lab.processes import Process
 from gcloud_pk.lab.state import State
+from gcloud_pk.programs import files
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,11 @@ import pytest
 from tests.unit.proof_server import FakeServer, Request, admitted, refused
 from tests.unit.tenants import a_tenant
 
-from gcloud_pk.commands.live import items, live_request
+from gcloud_pk.commands.live import items, live_request, unenforced
 from gcloud_pk.errors import WrongUsageError
 from gcloud_pk.model.finding import Finding, Verdict, exit_code
+from gcloud_pk.model.site import Site
+from gcloud_pk.onboarding.standing import Standing
 from gcloud_pk.onboarding.verification import environment
 from gcloud_pk.proof.live import pods, station
 from gcloud_pk.proof.live.aims import METADATA, Address, Aims, dns_pods, let_in
@@ -28,6 +30,8 @@ from gcloud_pk.proof.target import Target
 A, B = "moitt-eoffice", "fbr-tax"
 HOSTS = {A: "10.208.0.1", B: "10.208.0.2", "fbr-customs": "10.208.0.3", WITNESS: "10.208.0.4"}
 SUBJECT = "tenant/moitt/eoffice"
+UNENFORCED = "not enforced here: a bridge"
+BRIDGE = "the network bridge, which enforces no NetworkPolicy"
 
 CLOSED_CODES = (SILENT, REFUSED, UNREACHABLE)
 SERVER = Address("10.209.0.1", 443)
@@ -49,6 +53,22 @@ def furnished(**more: Any) -> dict[str, Any]:
         "quota": {"cpu": "4", "memory": "8Gi", "storage": "20Gi", "pods": 20},
         **more,
     }
+
+
+def a_site(name: str, cluster: str, network: str) -> Site:
+    return Site.model_validate(
+        {
+            "apiVersion": "gcloud.gov.pk/v1alpha1",
+            "kind": "Site",
+            "metadata": {"name": name},
+            "spec": {
+                "operator": "NTC",
+                "location": {"city": "Islamabad", "province": "ict", "kind": "government"},
+                "admits": ["open"],
+                "clusters": [{"name": cluster, "networkPlugin": network}],
+            },
+        }
+    )
 
 
 def flows(made: Plan, check: str, subject: str = "tenant/moitt/eoffice") -> set[tuple[str, str, str]]:
@@ -154,7 +174,12 @@ def test_a_run_of_many_tenants_goes_in_groups() -> None:
 
 
 def heard(
-    flow: Flow, code: str, *others: tuple[Flow, str], trouble: str | None = None, aims: Aims | None = None
+    flow: Flow,
+    code: str,
+    *others: tuple[Flow, str],
+    trouble: str | None = None,
+    aims: Aims | None = None,
+    unenforced: str | None = None,
 ) -> Finding:
     """Judge one flow of A, beside what others heard."""
     posts: dict[str, Post] = {}
@@ -165,7 +190,7 @@ def heard(
     if trouble is not None:
         posts[flow.source] = Post(trouble)
     made = Plan((), (flow, *(f for f, _ in others)), {SUBJECT: A})
-    return next(f for f in judge(made, posts, aims or Aims()) if f.id == flow.check)
+    return next(f for f in judge(made, posts, aims or Aims(), unenforced) if f.id == flow.check)
 
 
 def out(check: str = "ISO-703", aim: Address | str = B, **more: Any) -> Flow:
@@ -264,6 +289,43 @@ def test_one_flow_that_is_open_fails_the_check_whatever_the_others_say() -> None
     said = heard(out(), SILENT, (own(A), OPEN), (own(B), OPEN), (out(aim="fbr-customs"), OPEN))
     assert said.verdict is Verdict.FAIL
     assert len(said.evidence["tried"]) == 2
+
+
+@pytest.mark.parametrize("code", [OPEN, *CLOSED_CODES, STRANGE])
+@pytest.mark.parametrize(("control", "witness"), list(itertools.product([OPEN, SILENT], repeat=2)))
+def test_where_nothing_is_enforced_no_closed_flow_is_judged(code: str, control: str, witness: str) -> None:
+    said = heard(out(), code, (own(A), control), (own(B), witness), unenforced=UNENFORCED)
+    assert (said.verdict, said.reason) == (Verdict.NOT_CHECKED, UNENFORCED)
+
+
+def test_where_nothing_is_enforced_an_absent_metadata_service_is_not_judged_either() -> None:
+    metadata = Address(METADATA, 80)
+    others = ((own(A), OPEN), (own(WITNESS), OPEN), (Flow(WITNESS, metadata, "TCP", "open"), SILENT))
+    assert heard(out("ISO-709", metadata), SILENT, *others).verdict is Verdict.NOT_APPLICABLE
+    said = heard(out("ISO-709", metadata), SILENT, *others, unenforced=UNENFORCED)
+    assert (said.verdict, said.reason) == (Verdict.NOT_CHECKED, UNENFORCED)
+
+
+@pytest.mark.parametrize(("code", "verdict"), [(OPEN, Verdict.PASS), (SILENT, Verdict.FAIL)])
+def test_where_nothing_is_enforced_open_flows_are_judged_all_the_same(code: str, verdict: Verdict) -> None:
+    names = Address("10.209.0.10", 53, "UDP")
+    flow, witness = Flow(A, names, "UDP", "open", "ISO-711", SUBJECT), Flow(WITNESS, names, "UDP", "open")
+    assert heard(flow, code, (witness, OPEN), unenforced=UNENFORCED).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("bridge", f"not enforced here: cluster a of site isb-1 has {BRIDGE}"),
+        ("cilium", None),
+        (None, None),
+    ],
+    ids=["a bridge", "cilium", "no site names the cluster"],
+)  # fmt: skip
+def test_the_site_says_whether_its_network_enforces(network: str | None, said: str | None) -> None:
+    site = a_site("isb-1", "a", network) if network else None
+    cluster = site.spec.clusters[0] if site else None
+    assert unenforced(Standing("uid", None, site, cluster)) == said
 
 
 def test_a_pod_that_did_not_report_checks_nothing() -> None:

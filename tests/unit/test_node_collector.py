@@ -295,3 +295,27 @@ def test_what_the_auditor_may_not_see_is_refused_with_the_reason_and_the_rest_go
     assert "sudo: a password is required" in found["refused"]["nft"]
     assert "sshd.effective" in found["refused"]
     assert "accounts" in found["facts"]
+
+
+MOUNTINFO = """\
+22 1 254:0 / / rw - ext4 /dev/vda rw
+30 22 0:5 / /proc rw - proc proc rw
+31 30 0:5 /sys /proc/sys ro - proc proc rw
+32 31 0:5 /sys/net /proc/sys/net rw - proc proc rw
+33 31 0:27 /gcloud-pk-lab/laid-over/kernel.panic /proc/sys/kernel/panic ro - tmpfs tmpfs rw
+34 31 0:27 /x /proc/sys/vm/some\\040name ro - tmpfs tmpfs rw
+"""
+
+
+def test_what_is_mounted_over_a_kernel_parameter_is_told_from_the_kernels_own() -> None:
+    assert collector.laid_over(MOUNTINFO) == ["/proc/sys/kernel/panic", "/proc/sys/vm/some name"]
+
+
+def test_a_value_that_is_laid_over_is_refused_as_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "read", lambda path: MOUNTINFO if path == "/proc/self/mountinfo" else "10\n")
+    monkeypatch.setattr(collector, "merged", lambda *_: [])
+    node = collector.Node({"nonce": "n", "admin": "a", "audit": "b", "wanted": {"sysctl": ["kernel.panic", "vm.x"]}})
+    found = collector.sysctl(node)
+    assert found["live"] == {"kernel.panic": None, "vm.x": "10"}
+    assert list(node.refused) == ["sysctl.live[kernel.panic]"]
+    assert "not verifiable here" in node.refused["sysctl.live[kernel.panic]"]

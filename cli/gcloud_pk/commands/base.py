@@ -69,7 +69,17 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         invocation.values[str(param.name)] = value
 
 
-def _global_options(hidden: bool) -> list[click.Option]:
+_DRAWN = ("dot", "html")
+
+
+class _Formats(click.Choice[str]):
+    """Names the formats that a command knows; those that others draw are read too, for a better refusal."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in _DRAWN else super().convert(value, param, ctx)
+
+
+def _global_options(hidden: bool, draws: tuple[str, ...] = ()) -> list[click.Option]:
     def option(*names: str, shown: bool = False, **kw: Any) -> click.Option:
         return click.Option(names, expose_value=False, callback=_keep, hidden=hidden and not shown, **kw)
 
@@ -106,7 +116,7 @@ def _global_options(hidden: bool) -> list[click.Option]:
         ),
         option(
             "--format",
-            type=click.Choice(["text", "json", "junit"]),
+            type=_Formats(["text", "json", "junit", *draws]),
             envvar="GCLOUD_PK_FORMAT",
             shown=True,
             help="Output: text for people, json one document, junit (checks only).  "
@@ -118,18 +128,25 @@ def _global_options(hidden: bool) -> list[click.Option]:
 
 
 class Command(click.Command):
-    """A command that accepts the global options too. `junit` says that it can print JUnit XML."""
+    """A command that accepts the global options too.
 
-    def __init__(self, *args: Any, junit: bool = False, **kw: Any) -> None:
+    `junit` says that it can print JUnit XML, `draws` which of dot and html it can.
+    """
+
+    def __init__(self, *args: Any, junit: bool = False, draws: tuple[str, ...] = (), **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.junit = junit
-        self.params.extend(_global_options(hidden=True))
+        self.formats = ("text", "json", *(("junit",) if junit else ()), *draws)
+        self.params.extend(_global_options(hidden=True, draws=draws))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Refuse a format that the command does not know, then run it."""
         invocation = ctx.find_object(Invocation)
-        if invocation and invocation.values.get("format") == "junit" and not self.junit:
-            msg = "--format junit is for commands that check; this one knows text and json"
+        chosen = invocation.values.get("format") if invocation else None
+        if chosen and chosen not in self.formats:
+            *most, last = self.formats
+            others = "draw" if chosen in _DRAWN else "check"
+            msg = f"--format {chosen} is for commands that {others}; this one knows {', '.join(most)} and {last}"
             raise click.UsageError(msg, ctx)
         return super().invoke(ctx)
 

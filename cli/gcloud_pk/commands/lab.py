@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.lab_datacenter import datacenter
 from gcloud_pk.commands.lab_nodes import nodes
 
 
@@ -20,11 +21,13 @@ def lab() -> None:
     etcd, API server, controller manager and scheduler as processes on loopback, with their own
     certificates, RBAC, audit log and encrypted secrets. No container, no root.
 
-    `lab nodes` runs real Debian nodes beside it, to harden and audit.
+    `lab nodes` runs real Debian nodes beside it, to harden and audit; `lab datacenter` a data centre of them,
+    to provision.
     """
 
 
 lab.add_command(nodes)
+lab.add_command(datacenter)
 
 
 _name = click.option(
@@ -172,7 +175,7 @@ def doctor(invocation: Invocation, name: str, programs: Path | None, mirror: str
     Exit 0, or 5 when something is missing that `lab up` cannot bring itself.
     """
     from gcloud_pk.lab import doctor as examination
-    from gcloud_pk.lab.sourcing import Wish
+    from gcloud_pk.programs.sourcing import Wish
 
     console = invocation.console
     findings = examination.examine(name, Wish(programs, mirror, offline))

@@ -35,6 +35,15 @@ def _mirror(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     return value or None
 
 
+mirror_of_debian = click.option(
+    "--mirror",
+    metavar="URL",
+    envvar="GCLOUD_PK_DEBIAN_MIRROR",
+    callback=_mirror,
+    help="A mirror of Debian's archive in place of http://deb.debian.org.  [env: GCLOUD_PK_DEBIAN_MIRROR]",
+)
+
+
 @nodes.command()
 @_name
 @click.option("--count", metavar="N", type=click.IntRange(1, 64), help="How many.  [default: as it was, or 3]")
@@ -42,13 +51,7 @@ def _mirror(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     "--racks", metavar="R", type=click.IntRange(1, 64), help="Over how many racks.  [default: as it was, or 3]"
 )
 @click.option("--fresh", is_flag=True, help="Throw away what the nodes wrote: begin with the plain image.")
-@click.option(
-    "--mirror",
-    metavar="URL",
-    envvar="GCLOUD_PK_DEBIAN_MIRROR",
-    callback=_mirror,
-    help="A mirror of Debian's archive in place of http://deb.debian.org.  [env: GCLOUD_PK_DEBIAN_MIRROR]",
-)
+@mirror_of_debian
 @pass_invocation
 def up(
     invocation: Invocation, name: str, count: int | None, racks: int | None, fresh: bool, mirror: str | None
@@ -142,14 +145,19 @@ def ssh(_invocation: Invocation, name: str, node: str, command: tuple[str, ...])
 
     Exits as the command does; 255 where SSH fails. Options stand before NODE.
     """
+    from gcloud_pk.lab.nodes import life
+
+    return life.execute(name, node, ssh_words(f"lab nodes ssh {node}", command))
+
+
+def ssh_words(call: str, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command to run on a node. Raises WrongUsageError for an option that stands behind the node."""
     if command and command[0].startswith("-") and command[0] != "--":
         raise WrongUsageError(
             f"{command[0]} stands behind the node",
-            resolution=f"options stand before it, a command behind `--`: gcloud-pk lab nodes ssh {node} -- uptime",
+            resolution=f"options stand before it, a command behind `--`: gcloud-pk {call} -- uptime",
         )
-    from gcloud_pk.lab.nodes import life
-
-    return life.execute(name, node, command)
+    return command
 
 
 @nodes.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
     from gcloud_pk.model.finding import Finding
+    from gcloud_pk.onboarding.standing import Standing
     from gcloud_pk.proof.contents import Item
     from gcloud_pk.proof.live.aims import Address
     from gcloud_pk.proof.live.run import Options
@@ -71,8 +72,11 @@ class LiveRequest:
                 f"context {self.context!r} leads to another cluster than the one that is audited",
                 resolution="name a context of the same cluster with --live-context",
             )
-        recognise(registry, uid, labs=known_uids(), trust=invocation.trust, allow_unregistered=self.allow_unregistered)
-        return Sender(api, replace(self.options, platform_images=self.options.platform_images or base))
+        standing = recognise(
+            registry, uid, labs=known_uids(), trust=invocation.trust, allow_unregistered=self.allow_unregistered
+        )
+        images = self.options.platform_images or base
+        return Sender(api, replace(self.options, platform_images=images, unenforced=unenforced(standing)))
 
     def findings(
         self, console: Console, sender: Sender | None, targets: Sequence[Target], only: Collection[str] | None
@@ -96,6 +100,16 @@ class LiveRequest:
             if only is not None:
                 left_out |= _ids() - set(only)
         return sorted(left_out)
+
+
+def unenforced(standing: Standing) -> str | None:
+    """Return why closed flows say nothing of a cluster: its site gives it a network that drops nothing; else None.
+
+    A cluster that no site names is judged: what comes through where it must not is a failure there.
+    """
+    if standing.cluster is None or standing.cluster.network_plugin != "bridge":
+        return None
+    return f"not enforced here: {standing.describe()} has the network bridge, which enforces no NetworkPolicy"
 
 
 def check_platform_images(registry: Registry, images: Iterable[str]) -> None:

@@ -86,7 +86,7 @@ def ssh_config_of(invocation: Invocation, site: str, given: Path | None) -> Path
     return given or ssh_config_for(invocation.registry, site)
 
 
-def _writable(invocation: Invocation, registry: Registry) -> int:
+def writable(invocation: Invocation, registry: Registry) -> int:
     """Return the serial of the registry. Raises RefusedError where its keepers do not vouch for it; a lab's may go."""
     from gcloud_pk.lab.nodes import is_lab_registry
 
@@ -158,7 +158,7 @@ def harden(
     registry = open_registry(invocation)
     site = site_of(registry, site_name)
     # Trust before content: hosts that nobody vouches for are not even named.
-    serial = _writable(invocation, registry) if not check else registry.trust(invocation.trust).serial
+    serial = writable(invocation, registry) if not check else registry.trust(invocation.trust).serial
     hosts = select(site, limit)
     chosen = known_tags(tags, accept_state=accept_state)
     if level and (short := below(site, hosts, level)):

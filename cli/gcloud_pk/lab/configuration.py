@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gcloud_pk.lab import kubeconfig, pki
-from gcloud_pk.lab.pins import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
+from gcloud_pk.programs.pins import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
 
 SERVICE_RANGE = "10.209.0.0/16"
 SERVICE_IP = "10.209.0.1"

@@ -20,14 +20,15 @@ from typing import Any
 
 from gcloud_pk.console import Console
 from gcloud_pk.errors import CheckFailedError, ExitCode, UnavailableError, WrongUsageError
-from gcloud_pk.lab import configuration, endpoint, files, kubeconfig, pki, ports, processes, sourcing
-from gcloud_pk.lab import pins as pinned
+from gcloud_pk.lab import configuration, endpoint, kubeconfig, pki, ports, processes
 from gcloud_pk.lab import state as memory
 from gcloud_pk.lab.configuration import STARTED, Layout
-from gcloud_pk.lab.heartbeat import duration, heartbeat
-from gcloud_pk.lab.pins import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
-from gcloud_pk.lab.sourcing import Wish
 from gcloud_pk.lab.state import State, known_uids
+from gcloud_pk.programs import files, sourcing
+from gcloud_pk.programs import pins as pinned
+from gcloud_pk.programs.heartbeat import duration, heartbeat
+from gcloud_pk.programs.pins import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
+from gcloud_pk.programs.sourcing import Wish
 
 __all__ = ["Lab", "Wish", "down", "known_uids", "status", "tenant_certificate", "tenant_kubeconfig", "up"]
 

@@ -10,10 +10,11 @@ from typing import Literal
 
 from gcloud_pk import paths
 from gcloud_pk.errors import ExitCode, UnavailableError
-from gcloud_pk.lab import pins as pinned
-from gcloud_pk.lab import ports, processes, sourcing, state, toolchain
-from gcloud_pk.lab.pins import Pins
-from gcloud_pk.lab.sourcing import Wish
+from gcloud_pk.lab import ports, processes, state
+from gcloud_pk.programs import pins as pinned
+from gcloud_pk.programs import sourcing, toolchain
+from gcloud_pk.programs.pins import Pins
+from gcloud_pk.programs.sourcing import Wish
 
 _BUILD_GIGABYTES = 5
 _LAB_GIGABYTES = 1

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from gcloud_pk import paths
 from gcloud_pk.console import Console
-from gcloud_pk.lab import files, pins, toolchain
-from gcloud_pk.lab.toolchain import BuildError
+from gcloud_pk.programs import files, pins, toolchain
+from gcloud_pk.programs.toolchain import BuildError
 
 MODULE = "sigs.k8s.io/gateway-api"
 VERSION = "1.6.3"

@@ -17,7 +17,7 @@ from gcloud_pk.cluster.transport import Api
 from gcloud_pk.console import Console
 from gcloud_pk.errors import GcloudPkError, UnavailableError
 from gcloud_pk.lab import controlplane, state
-from gcloud_pk.lab.sourcing import Wish
+from gcloud_pk.programs.sourcing import Wish
 
 _NAME = re.compile(r"judge-([0-9]+)(?:-[0-9]+)?")
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcloud_pk.lab import files
+from gcloud_pk.programs import files
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -94,8 +94,8 @@ def ensure(folder: Path, service_ip: str, now: datetime | None = None) -> list[s
     """Make what is missing or due in `folder`; return the names of what was made."""
     now = now or datetime.now(UTC)
     files.make_folder(folder)
-    made = [name for name in AUTHORITIES if _ensure_authority(folder, name, now)]
-    made += [leaf.name for leaf in leaves(service_ip) if _ensure_leaf(folder, leaf, now)]
+    made = [name for name in AUTHORITIES if ensure_authority(folder, name, now)]
+    made += [leaf.name for leaf in leaves(service_ip) if ensure_leaf(folder, leaf, now)]
     if not _key_is_whole(folder / "service-accounts.key"):
         key = _new_key()
         files.write(folder / "service-accounts.key", _key_bytes(key))
@@ -177,7 +177,8 @@ def _due(certificate: x509.Certificate, now: datetime) -> bool:
     return not start <= now < start + (end - start) * _RENEW_AFTER
 
 
-def _ensure_authority(folder: Path, name: str, now: datetime) -> bool:
+def ensure_authority(folder: Path, name: str, now: datetime) -> bool:
+    """Make the authority `name` where it is missing or due; return whether it was made."""
     where = pair(folder, name)
     try:
         certificate, _ = _load(where)
@@ -192,7 +193,8 @@ def _ensure_authority(folder: Path, name: str, now: datetime) -> bool:
     return True
 
 
-def _ensure_leaf(folder: Path, leaf: Leaf, now: datetime) -> bool:
+def ensure_leaf(folder: Path, leaf: Leaf, now: datetime) -> bool:
+    """Make a leaf certificate where it is missing, due or of another authority; return whether it was made."""
     where = pair(folder, leaf.name)
     authority, signer = _load(pair(folder, leaf.authority))
     try:

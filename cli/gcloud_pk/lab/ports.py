@@ -10,7 +10,7 @@ NAMES = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube
 
 # Below the kernel's range for outgoing connections (ip_local_port_range, 32768 and up): one of those would take the
 # port of a stopped lab sooner or later.
-_RANGE = range(20000, 32000)
+RANGE = range(20000, 32000)
 
 
 def free(port: int) -> bool:
@@ -31,7 +31,7 @@ def choose(kept: Mapping[str, int], avoid: Collection[int], in_use: Collection[s
     `in_use` names servers that run and keep theirs; `avoid` are ports of other labs, which may be stopped.
     """
     ports = {name: kept[name] for name in NAMES if name in kept and (name in in_use or free(kept[name]))}
-    candidates = random.sample(_RANGE, k=len(_RANGE))
+    candidates = random.sample(RANGE, k=len(RANGE))
     for name in NAMES:
         while name not in ports:
             if not candidates:

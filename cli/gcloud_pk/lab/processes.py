@@ -90,6 +90,13 @@ def stop(stopping: Sequence[Process], limit: float) -> list[Process]:
     return left
 
 
+def kill(ending: Sequence[Process]) -> None:
+    """End processes at once, and wait until they are gone."""
+    for process in ending:
+        _send(process, signal.SIGKILL)
+    _wait(ending, 10)
+
+
 def _send(process: Process, number: signal.Signals) -> None:
     if alive(process):
         with suppress(ProcessLookupError):

@@ -12,9 +12,9 @@ from typing import Any
 
 from gcloud_pk import paths
 from gcloud_pk.errors import UnavailableError, WrongUsageError
-from gcloud_pk.lab import files
 from gcloud_pk.lab.configuration import Layout
 from gcloud_pk.lab.processes import Process
+from gcloud_pk.programs import files
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = 1

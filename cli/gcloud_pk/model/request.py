@@ -33,7 +33,7 @@ Tier = Literal["production", "staging", "development", "sandbox"]
 
 
 def _cidr(value: object) -> str:
-    if not isinstance(value, str) or "/" not in value:
+    if not isinstance(value, str) or "/" not in value or "%" in value:  # fe80::%…: a zone is any text
         raise ValueError("expected a network in CIDR notation, such as 10.20.0.0/16")
     try:
         network: IPv4Network | IPv6Network = ip_network(value, strict=True)

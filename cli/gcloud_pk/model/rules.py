@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from gcloud_pk.errors import Problem, problem
 from gcloud_pk.model import federation
 from gcloud_pk.model.classification import CLASSES, EXPOSURES, FLOOR, ISOLATION_LEVELS
+from gcloud_pk.model.facility_rules import facility_problems, network_problems
 from gcloud_pk.model.hosts import host_problems
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.quantity import total
@@ -242,16 +243,27 @@ def site_problem(site: Site, request: TenantRequest) -> str | None:
 
 
 def clusters_for(site: Site, request: TenantRequest) -> tuple[Cluster, ...]:
-    """Return the clusters of a site on which a tenant of this isolation may be, in the site's order."""
+    """Return the clusters of a site on which a tenant of this isolation and class may be, in the site's order."""
     name, isolation = request.metadata.name, request.spec.isolation
-    return tuple(cluster for cluster in site.spec.clusters if cluster.admits(name, isolation))
+    return tuple(
+        cluster
+        for cluster in site.spec.clusters
+        if cluster.admits(name, isolation) and request.spec.classification in site.spec.classes_of(cluster)
+    )
 
 
 def sharing_problem(site: Site, request: TenantRequest) -> tuple[str, str] | None:
-    """Return why a site has no cluster for a request's isolation and what is expected instead, or None."""
+    """Return why a site has no cluster for a request's isolation and class, and what is expected instead, or None."""
     if clusters_for(site, request):
         return None
     tenant, site_name = request.metadata.name, site.metadata.name
+    fit = [cluster for cluster in site.spec.clusters if cluster.admits(tenant, request.spec.isolation)]
+    if fit and request.spec.classification in site.spec.admits:
+        return (
+            f"no cluster of site {site_name!r} that it could be on admits {request.spec.classification} data: "
+            + ", ".join(f"{cluster.name} ({', '.join(site.spec.classes_of(cluster))})" for cluster in fit),
+            "another site, or a cluster that admits it",
+        )
     clusters = ", ".join(_described(cluster) for cluster in site.spec.clusters)
     if request.spec.isolation == "dedicated-cluster":
         return (
@@ -401,9 +413,7 @@ def _cluster_ranges(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield cluster.networks.pods, f"pods of cluster {cluster.name}"
         yield cluster.networks.services, f"services of cluster {cluster.name}"
         yield cluster.networks.nodes, f"nodes of cluster {cluster.name}"
-    if cluster.endpoint:
-        host = cluster.endpoint.removeprefix("https://").partition("/")[0]
-        host = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    if host := cluster.endpoint_host:
         try:
             yield str(ip_network(ip_address(host))), f"API server of cluster {cluster.name}"
         except ValueError:
@@ -554,7 +564,7 @@ def organisation_problems(organisations: Iterable[Organisation]) -> list[Problem
 
 
 def site_problems(sites: Mapping[str, Site]) -> list[tuple[str, Problem]]:
-    """Return (site name, problem): names that differ from the file's, classes its kind may not hold, shared UIDs."""
+    """Return (site name, problem): names, classes its kind may not hold, shared UIDs and ranges, facility, hosts."""
     found: list[tuple[str, Problem]] = []
     uids: dict[str, str] = {}
     for name, site in sorted(sites.items()):
@@ -600,5 +610,5 @@ def site_problems(sites: Mapping[str, Site]) -> list[tuple[str, Problem]]:
                 )
             if cluster.uid:
                 uids[cluster.uid] = f"{name}/{cluster.name}"
-        found += [(name, wrong) for wrong in host_problems(site)]
-    return found
+        found += [(name, wrong) for wrong in (*host_problems(site), *facility_problems(site))]
+    return [*found, *network_problems(sites)]

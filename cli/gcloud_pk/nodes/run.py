@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from gcloud_pk import paths
 from gcloud_pk.errors import UnavailableError
@@ -46,7 +48,8 @@ _TASK_SECONDS = 900
 class Order:
     """What to run. `tags`: roles or controls; `level`: in place of each host's own; `playbook`: a file to run.
 
-    `accept_state`: what is on the nodes now becomes the record that file integrity compares with.
+    `accept_state`: what is on the nodes now becomes the record that file integrity compares with. `beside`: hosts that
+    the playbook may ask, and does not act on; `variables`: of all hosts, in the inventory, beside those of the site.
     """
 
     site: Site
@@ -58,6 +61,8 @@ class Order:
     tags: tuple[str, ...] = ()
     playbook: Path | None = None
     accept_state: bool = False
+    beside: tuple[Host, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -115,6 +120,7 @@ def command(order: Order, document: Path) -> list[str]:
     words += ["--check"] if order.check else []
     words += ["--diff"] if order.diff else []
     words += ["--tags", ",".join(order.tags)] if order.tags else []
+    words += ["--limit", ",".join(host.name for host in order.hosts)] if order.beside else []
     # As JSON: `name=true` would be a text. An extra variable wins over whatever an inventory says.
     words += ["--extra-vars", json.dumps({ACCEPT_STATE: True})] if order.accept_state else []
     return words
@@ -171,20 +177,24 @@ def play(
     *,
     say: Callable[[str], None] = lambda text: None,  # noqa: ARG005 - likewise
     held: Sequence[int] = (),
+    halt: threading.Event | None = None,
 ) -> Played:
     """Run the playbook; `tell` gets the run after each event, `say` what a person should hear at once.
 
-    `held`: descriptors that stay open until the last process of Ansible is gone, such as a lock's. Only for the main
-    thread: signals are its own. Raises UnavailableError where there is no playbook or Ansible does not begin.
+    `held`: descriptors that stay open until the last process of Ansible is gone, such as a lock's. `halt`: ends the run
+    when it is set, as Ctrl-C does; with it no signal is taken, and without it this is only for the main thread. Raises
+    UnavailableError where there is no playbook or Ansible does not begin.
     """
     if not order.file.is_file():
         raise UnavailableError(f"there is no playbook {order.file}", resolution="install gcloud-pk anew")
     run = Run.of(order.site, order.hosts, check=order.check)
     with _private() as folder:
-        route = Route(_write(folder / "known_hosts", known_hosts(order.site, order.hosts)), _absolute(order.ssh_config))
-        document = inventory(order.site, order.hosts, route, order.level)
+        everybody = (*order.hosts, *order.beside)
+        route = Route(_write(folder / "known_hosts", known_hosts(order.site, everybody)), _absolute(order.ssh_config))
+        document = inventory(order.site, everybody, route, order.level)
+        document["all"]["vars"].update(order.variables)
         written = _write(folder / "inventory.yml", json.dumps(document, indent=1))  # JSON is YAML
-        code, stop = _follow(order, written, run, tell, say, held)
+        code, stop = _follow(order, written, run, tell, say, held, halt)
         tail = _tail(folder / "output")
     if not stop.count and not run.ended and not run.results:
         raise UnavailableError(
@@ -207,6 +217,7 @@ def _follow(
     tell: Callable[[Run, events.Event | None], None],
     say: Callable[[str], None],
     held: Sequence[int],
+    halt: threading.Event | None,
 ) -> tuple[int, _Stop]:
     folder = document.parent
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -216,7 +227,7 @@ def _follow(
     keeper = paths.package("nodes", "keeper.py")
     words = [sys.executable, "-I", str(keeper), str(theirs), str(writing), str(folder), *command(order, document)]
     try:
-        with stop.listening():
+        with stop.listening() if halt is None else nullcontext():
             # A session of its own: a terminal's Ctrl-C comes to us, and we pass it on.
             process = subprocess.Popen(
                 words,
@@ -230,18 +241,26 @@ def _follow(
             )
             os.close(theirs)
             os.close(writing)
-            _listen(reading, stop, run, tell)
+            _listen(reading, stop, run, tell, halt)
             return process.wait(), stop
     finally:
         for descriptor in (reading, lifeline, output):
             os.close(descriptor)
 
 
-def _listen(reading: int, stop: _Stop, run: Run, tell: Callable[[Run, events.Event | None], None]) -> None:
+def _listen(
+    reading: int,
+    stop: _Stop,
+    run: Run,
+    tell: Callable[[Run, events.Event | None], None],
+    halt: threading.Event | None,
+) -> None:
     """Take in events until the last process that could tell of one is gone."""
     rest, skipping = b"", False
     while True:
         ready, _, _ = select.select([reading], [], [], 0.5)
+        if halt is not None and halt.is_set() and not stop.count:
+            stop(signal.SIGINT, None)
         if stop.since and time.monotonic() - stop.since > _GRACE:
             stop.send(b"k")
             stop.since = time.monotonic()

@@ -95,6 +95,8 @@ def home(request: TenantRequest, registry: Registry, standing: Standing | None) 
         if standing.cluster in clusters:
             return site, standing.cluster
         own = ", ".join(cluster.name for cluster in clusters)
+        if (held := request.spec.classification) not in site.spec.classes_of(standing.cluster):
+            return f"the cluster does not admit {held} data; of its site it may use {own}"
         if standing.cluster.dedicated_to is not None:
             return f"the cluster is of tenant {standing.cluster.dedicated_to} alone; of its site it may use {own}"
         return f"the cluster is shared, and it asks for one of its own, which is {own}"

@@ -24,6 +24,7 @@ from gcloud_pk.registry import (
     templates,
     trust,
 )
+from gcloud_pk.registry import sites as site_files
 from gcloud_pk.registry.approval import Approvals
 from gcloud_pk.registry.approvers import APPROVAL, APPROVER_NAMESPACES, REGISTRY, REQUEST, STATE, Signer
 from gcloud_pk.registry.entries import Entry
@@ -90,7 +91,7 @@ def initialise(
 ) -> list[str]:
     """Make a registry; return the files written. `signers`: principal → public key file, for the first approvers.
 
-    `organisations` and the `NAME.yaml` of the folder `sites` are copied.
+    `organisations` and the `NAME.yaml` of the folder `sites`, with their tables, are copied.
 
     Raises RefusedError where the folder holds anything, InvalidInputError for files that cannot be used.
     """
@@ -104,8 +105,8 @@ def initialise(
         "sites/.gitkeep": b"",
         **{f"{templates.FOLDER}/{name}": data for name, data in templates.shipped().items()},
     }
-    copied = _sites(sites) if sites else {}
-    contents |= {f"sites/{name}.yaml": reading.document.data for name, reading in copied.items()}
+    copied, whole = _sites(sites) if sites else ({}, {})
+    contents |= {f"sites/{name}": data for name, data in whole.items()}
     if path.exists() and not _begun(path, contents):
         raise RefusedError(f"{path} is there and not empty", resolution="name another folder")
     wrong = list(approvers.parse(contents[APPROVERS], str(path / APPROVERS)).problems)
@@ -114,10 +115,10 @@ def initialise(
 
         reading = load(documents.parse(contents[ORGANISATIONS], str(organisations)), Organisations)
         wrong += reading.ruled(lambda listed: organisation_problems(listed.root))
-    for reading_of_site in copied.values():
+    of_rules = site_problems({name: reading.repaired for name, reading in copied.items() if reading.repaired})
+    for name, reading_of_site in copied.items():
         wrong += reading_of_site.problems
-    whole = {name: reading.model for name, reading in copied.items() if reading.model}
-    wrong += [copied[name].document.located(found) for name, found in site_problems(whole)]
+        wrong += reading_of_site.placed(found for site, found in of_rules if site == name)
     if wrong:
         raise InvalidInputError(f"{path} was not made", details=wrong)
     files.make_folder(path)
@@ -137,11 +138,22 @@ def _begun(path: Path, contents: Mapping[str, bytes]) -> bool:
     return all(files.read(p, root=path) == contents.get(str(p.relative_to(path))) for p in made)
 
 
-def _sites(folder: Path) -> dict[str, Reading[Site]]:
+def _sites(folder: Path) -> tuple[dict[str, Reading[Site]], dict[str, bytes]]:
+    """Return the sites of a folder, and by name the bytes of their files and tables."""
     found = sorted(folder.glob("*.yaml"))
     if not found:
         raise InvalidInputError(f"{folder} holds no site", details=[problem("has no NAME.yaml", file=folder)])
-    return {path.stem: load(documents.parse(files.read(path), str(path)), Site) for path in found}
+    data: dict[str, bytes] = {}
+
+    def table(name: str) -> tuple[bytes, str] | None:
+        if not os.path.lexists(folder / name):
+            return None
+        data[name] = files.read(folder / name, limit=site_files.LIMIT)
+        return data[name], str(folder / name)
+
+    for path in found:
+        data[path.name] = files.read(path, limit=site_files.LIMIT)
+    return {path.stem: site_files.read(data[path.name], str(path), table) for path in found}, data
 
 
 def _approver_line(principal: str, key: Path) -> str:

@@ -36,12 +36,13 @@ _PLAIN_STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class Fields(dict[str, Any]):
-    """A mapping that knows the line of each key."""
+    """A mapping that knows the line of each key, and the `file`, where it is not the document's own."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("file", "lines")
 
-    def __init__(self) -> None:
+    def __init__(self, file: str | None = None) -> None:
         super().__init__()
+        self.file = file
         self.lines: dict[str, int] = {}
 
 
@@ -71,18 +72,25 @@ class Document:
 
     def line(self, steps: Iterable[Step]) -> int:
         """Return the line of a field, or of the nearest above it that is there."""
-        line, value = self.first_line, self.value
-        for step in steps:
+        return self.place(tuple(steps))[1]
+
+    def place(self, steps: Steps) -> tuple[str, int, str | None]:
+        """Return file and line of a field, or of the nearest above it that is there, and its path in that file."""
+        file, line, value, above = self.file, self.first_line, self.value, 0
+        for position, step in enumerate(steps, 1):
             named = isinstance(value, Fields) and step in value
             if named or (isinstance(value, Items) and isinstance(step, int) and step < len(value)):
                 line, value = value.lines[step], value[step]
+                if isinstance(value, Fields) and value.file is not None:
+                    file, above = value.file, position
             else:
                 break
-        return line
+        return file, line, path_of(steps[above:]) or None
 
     def located(self, found: Problem) -> Problem:
         """Return a rule's problem with file and line."""
-        return Problem(self.file, self.line(steps_of(found.field or "")), found.field, found.message, found.expected)
+        file, line, field = self.place(steps_of(found.field or ""))
+        return Problem(file, line, field, found.message, found.expected)
 
 
 def path_of(steps: Iterable[Step]) -> str:
@@ -104,14 +112,17 @@ def steps_of(path: str) -> Steps:
     return tuple(int(index) if index else quoted or name for index, quoted, name in found)
 
 
-def parse(data: bytes, file: str) -> Document:
-    """Read the one YAML document of `data`. Raises InvalidInputError with every problem that can be seen."""
-    text = _decoded(data, file)
-    if (clean := _clean(text)) is not None:
+def parse(data: bytes, file: str, *, most: int = NODES) -> Document:
+    """Read the one YAML document of `data`, of at most `most` values.
+
+    Raises InvalidInputError with every problem that can be seen.
+    """
+    text = decoded(data, file)
+    if (clean := _clean(text, most)) is not None:
         return Document(file, data, *clean)
     problems: list[Problem] = []
     try:
-        value, line = _Reader(text, file, problems).read()
+        value, line = _Reader(text, file, problems, most).read()
     except yaml.YAMLError as error:
         problems.append(_in_words(error, text, file))
     except _Excess:
@@ -122,20 +133,21 @@ def parse(data: bytes, file: str) -> Document:
 
 
 @lru_cache(maxsize=8)
-def _clean(text: str) -> tuple[Any, int] | None:
+def _clean(text: str, most: int) -> tuple[Any, int] | None:
     """Return the value and its line; None where anything is wrong, which is then read again for the words.
 
     A request and its kept copy are read one after the other and hold the same; what is read is changed by nobody.
     """
     problems: list[Problem] = []
     try:
-        found = _Reader(text, "", problems).read()
+        found = _Reader(text, "", problems, most).read()
     except (yaml.YAMLError, _Excess):
         return None
     return None if problems else found
 
 
-def _decoded(data: bytes, file: str) -> str:
+def decoded(data: bytes, file: str) -> str:
+    """Return the text of `data`, UTF-8. Raises InvalidInputError for what is none, and for what hides what it says."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -184,8 +196,9 @@ class _Excess(Exception):  # noqa: N818 - ends the reading; nobody else sees it
 class _Reader:
     """Builds the value from the parser's events, without recursion."""
 
-    def __init__(self, text: str, file: str, problems: list[Problem]) -> None:
+    def __init__(self, text: str, file: str, problems: list[Problem], most: int) -> None:
         self._events = _LOADER(text)
+        self._most = most
         self._file = file
         self._problems = problems
         self._frames: list[_Frame] = []
@@ -228,8 +241,8 @@ class _Reader:
 
     def _node(self, event: Any) -> Any:
         self._nodes += 1
-        if self._nodes > NODES:
-            self._refuse(event, f"holds more than {NODES} values", "fewer")
+        if self._nodes > self._most:
+            self._refuse(event, f"holds more than {self._most} values", "fewer")
             raise _Excess
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._aliases:  # used a hundred times, it is one mistake
@@ -305,3 +318,9 @@ def _resolved(text: str) -> Any:
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def number(text: str) -> int | float | str:
+    """Return the number that a plain scalar of this text would be; the text itself where it would be none."""
+    value = _resolved(text)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text

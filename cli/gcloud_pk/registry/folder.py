@@ -22,6 +22,7 @@ from gcloud_pk.errors import (
 from gcloud_pk.login import user_name
 from gcloud_pk.model import rules
 from gcloud_pk.model.base import LABEL_PATTERN
+from gcloud_pk.model.facility_rules import accreditation_problem
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.request import TENANT_LENGTH, TenantRequest
 from gcloud_pk.model.settings import Settings
@@ -660,6 +661,7 @@ class Registry:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong in the registry, by file and line. That approvals are outstanding is not wrong."""
         problems = [*self.governance.problems, *templates.problems(self.path)]
+        problems += [found for found, serious in self.expired.values() if serious]
         for item in self._list("tenants"):
             if item.name == "README.md":
                 continue
@@ -687,7 +689,21 @@ class Registry:
     def notes(self) -> tuple[Problem, ...]:
         """What somebody should know of, and need not mend."""
         of_tenants = (note for entry in self.tenants.values() for note in (*entry.notes, *self._contradiction(entry)))
-        return (*of_tenants, *self._idle_clusters())
+        expired = (found for found, serious in self.expired.values() if not serious)
+        return (*of_tenants, *self._idle_clusters(), *expired)
+
+    @cached_property
+    def expired(self) -> dict[str, tuple[Problem, bool]]:
+        """Sites whose accreditation has expired → that it has, and whether that is an error rather than a note.
+
+        It is no reason to stop what repairs or closes: it makes the registry invalid for `registry check` alone.
+        """
+        found: dict[str, tuple[Problem, bool]] = {}
+        for name, reading in sorted(self.governance.site_files.items()):
+            expired = accreditation_problem(reading.repaired, self.now.date()) if reading.repaired else None
+            if expired and (placed := reading.placed([expired[0]])):
+                found[name] = placed[0], expired[1]
+        return found
 
     def _idle_clusters(self) -> Iterator[Problem]:
         """Yield which clusters are kept for somebody who is not there, or who does not ask for one of his own."""

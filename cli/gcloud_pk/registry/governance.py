@@ -13,7 +13,7 @@ from gcloud_pk.model import federation, rules
 from gcloud_pk.model.organisation import Organisation, Organisations
 from gcloud_pk.model.settings import Settings
 from gcloud_pk.model.site import Site
-from gcloud_pk.registry import approvers, documents, files
+from gcloud_pk.registry import approvers, documents, files, sites
 from gcloud_pk.registry.approvers import APPROVAL, Signers
 from gcloud_pk.registry.readings import M, Reading, load, ordered
 
@@ -24,7 +24,10 @@ SETTINGS = "settings.yaml"
 
 @dataclass(frozen=True)
 class Governance:
-    """What decides for all tenants. `files`: path → the bytes that were read; trust covers exactly these."""
+    """What decides for all tenants. `files`: path → the bytes that were read; trust covers exactly these.
+
+    `site_files`: the sites as they were read, to say where in them something stands.
+    """
 
     settings: Settings
     organisations: Mapping[str, Organisation]
@@ -32,8 +35,10 @@ class Governance:
     sites: Mapping[str, Site]
     files: Mapping[str, bytes]
     problems: tuple[Problem, ...]
+    site_files: Mapping[str, Reading[Site]]
 
 
+_SITE = re.compile(r"sites/[^/]+\.yaml")
 _CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
 
 
@@ -59,18 +64,22 @@ class _Reader:
     def label(self, *parts: str) -> str:
         return str(self.root.joinpath(*parts))
 
-    def bytes(self, *parts: str) -> bytes | None:
-        name = "/".join(parts)
+    def content(self, *parts: str, limit: int = files.LIMIT) -> bytes | None:
         try:
-            there = self.instead.get(name)
-            self.data[name] = read = files.read(self.root.joinpath(*parts), root=self.root) if there is None else there
+            return self.read(*parts, limit=limit)
         except InvalidInputError as error:
             self.problems.extend(error.details)
             return None
+
+    def read(self, *parts: str, limit: int) -> bytes:
+        name = "/".join(parts)
+        there = self.instead.get(name)
+        path = self.root.joinpath(*parts)
+        self.data[name] = read = files.read(path, root=self.root, limit=limit) if there is None else there
         return read
 
     def document(self, model: type[M], *parts: str) -> Reading[M] | None:
-        data = self.bytes(*parts)
+        data = self.content(*parts)
         if data is None:
             return None
         try:
@@ -87,7 +96,7 @@ class _Reader:
 
     def references(self, found: Reading[Settings], signers: Signers) -> None:
         """Compare what settings name with approvers and sites; a file that cannot be read is no reason to complain."""
-        sites = {name.removeprefix("sites/").removesuffix(".yaml") for name in self.data if name.startswith("sites/")}
+        sites = {name.removeprefix("sites/").removesuffix(".yaml") for name in self.data if _SITE.fullmatch(name)}
         principals: dict[str, bool] | None = None
         if not signers.problems:
             principals = dict.fromkeys((one.signer.principal for one in signers.revoked), True)
@@ -102,29 +111,49 @@ class _Reader:
         return {o.code: o for o in (listed.repaired.root if listed.repaired else ())}
 
     def approvers(self) -> Signers:
-        data = self.bytes(APPROVERS) or b""
+        data = self.content(APPROVERS) or b""
         signers = approvers.parse(data, self.label(APPROVERS))
         self.problems.extend((signers.problems and conflict(data, signers.file)) or signers.problems)
         return signers
 
-    def sites(self) -> dict[str, Site]:
-        sites: dict[str, Site] = {}
-        readings: dict[str, Reading[Site]] = {}
-        for entry in files.entries(self.root / "sites", root=self.root):
-            name, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a name, not a path
-            if suffix != ".yaml":
-                self.problems.append(
-                    problem("is not a site", file=self.label("sites", entry.name), expected="NAME.yaml")
-                )
-            elif found := self.document(Site, "sites", entry.name):
-                readings[name] = found
-                self.problems.extend(found.problems)
-                if found.repaired:
-                    sites[name] = found.repaired
-        for name, wrong in rules.site_problems(sites):
-            if not readings[name].problems:
-                self.problems.append(readings[name].document.located(wrong))
-        return sites
+    def site(self, name: str) -> Reading[Site] | None:
+        file = f"{name}.yaml"
+        data = self.content("sites", file, limit=sites.LIMIT)
+        if data is None:
+            return None
+        try:
+            return sites.read(data, self.label("sites", file), self._table)
+        except InvalidInputError as error:
+            self.problems.extend(conflict(data, self.label("sites", file)) or error.details)
+            return None
+
+    def _table(self, name: str) -> tuple[bytes, str] | None:
+        if not os.path.lexists(self.root / "sites" / name):
+            return None
+        data = self.read("sites", name, limit=sites.LIMIT)
+        if found := conflict(data, self.label("sites", name)):
+            raise InvalidInputError(f"{name} holds a git conflict", details=found)
+        return data, self.label("sites", name)
+
+    def sites(self) -> dict[str, Reading[Site]]:
+        names = [entry.name for entry in files.entries(self.root / "sites", root=self.root)]
+        found = {name.removesuffix(".yaml"): self.site(name.removesuffix(".yaml")) for name in names if _yaml(name)}
+        for name in names:
+            # A table of a site that cannot be read may well be one.
+            unread = found.get(name.partition(".")[0], False) is None
+            if not _yaml(name) and f"sites/{name}" not in self.data and not (name.endswith(".csv") and unread):
+                expected = "NAME.yaml, or a table that spec.tables of one names"
+                self.problems.append(problem("is not a site", file=self.label("sites", name), expected=expected))
+        readings = {name: reading for name, reading in found.items() if reading}
+        of_rules = rules.site_problems({name: one.repaired for name, one in readings.items() if one.repaired})
+        for name, reading in readings.items():
+            self.problems.extend(reading.problems)
+            self.problems.extend(reading.placed(wrong for site, wrong in of_rules if site == name))
+        return readings
+
+
+def _yaml(name: str) -> bool:
+    return name.endswith(".yaml")
 
 
 def read(root: Path, instead: Mapping[str, bytes] | None = None) -> Governance:
@@ -134,8 +163,10 @@ def read(root: Path, instead: Mapping[str, bytes] | None = None) -> Governance:
     """
     reader = _Reader(root, instead or {})
     found, organisations = reader.settings(), reader.organisations()
-    signers, sites = reader.approvers(), reader.sites()
+    signers, readings = reader.approvers(), reader.sites()
     if found:
         reader.references(found, signers)
     settings = (found.model if found else None) or Settings()
-    return Governance(settings, organisations, signers, sites, reader.data, tuple(ordered(reader.problems)))
+    known = {name: one.repaired for name, one in readings.items() if one.repaired}
+    problems = tuple(ordered(reader.problems))
+    return Governance(settings, organisations, signers, known, reader.data, problems, readings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from gcloud_pk.errors import Problem, problem
 from gcloud_pk.model.quantity import Quantity
-from gcloud_pk.registry.documents import Document, Fields, Items, Step, Steps, path_of
+from gcloud_pk.registry.documents import Document, Fields, Items, Step, Steps, path_of, steps_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -44,13 +44,17 @@ class Reading(Generic[M]):
         """Return all problems, those of `rules` between fields included, sorted by line."""
         found = list(self.problems)
         if self.repaired is not None:
-            made_up = tuple(path_of(steps) for steps in self.replaced)
-            found += [self.document.located(p) for p in rules(self.repaired) if not _rests_on(p.field or "", made_up)]
+            found += self.placed(rules(self.repaired))
         return ordered(found)
+
+    def placed(self, found: Iterable[Problem]) -> list[Problem]:
+        """Return what rules found in `repaired`, with file and line; less what comes from values of our own."""
+        made_up = _MadeUp(self.replaced)
+        return [self.document.located(one) for one in found if not made_up.bears(one.field or "")]
 
 
 # A rule's problem at the field on the left may come from the made-up value of a field on the right.
-_RESTS_ON: tuple[tuple[str, str], ...] = (
+_RESTS_ON: tuple[tuple[re.Pattern[str], str], ...] = tuple((re.compile(left), right) for left, right in (
     (r"spec\.registries\[\d+\]", r"metadata(\.name)?"),
     (r"spec\.site\b.*", r"spec\.classification"),
     (r"spec\.isolation", r"spec\.classification"),
@@ -59,20 +63,53 @@ _RESTS_ON: tuple[tuple[str, str], ...] = (
     (r"spec\.environments\[\d+\]\.domains\[\d+\]", r"spec\.organisation"),
     (r"spec\.environments\[(\d+)\]\.allowFrom\[\d+\]", r"spec\.environments\[\1\]\.exposure"),
     (r"spec\.admits\[\d+\]", r"spec\.location(\.kind)?"),
-)
+    # Sites: what is compared with the site's own classes, names, kinds and roles.
+    (r"spec\.(hosts|clusters)\[\d+\]\.(level|holds\[\d+\]|admits\[\d+\])", r"spec\.admits(\[\d+\])?"),
+    (r"spec\.(power|cooling)\.components\[(\d+)\]\.kw", r"spec\.\1\.components\[\2\](\.kind)?"),
+    (r"spec\.(power|cooling|network)\.links\[\d+\].*", r"spec\.\1\.components(\[\d+\](\.(name|kind))?)?"),
+    (r"spec\.(power)\.links\[\d+\]", r"spec\.\1\.links(\[\d+\](\.(from|to))?)?"),
+    (r".*\.feeds\[\d+\]", r"spec\.power(\.components(\[\d+\](\.(name|kind))?)?)?"),
+    (r"spec\.racks\[\d+\]\.cooling\[\d+\]", r"spec\.cooling(\.components(\[\d+\](\.(name|kind))?)?)?"),
+    (r"spec\.racks\[\d+\]\.switches\[\d+\]", r"spec\.network(\.components(\[\d+\](\.(name|kind))?)?)?"),
+    (r"spec\.hosts\[\d+\]\.powerSupplies\[\d+\]", r"spec\.power(\.components(\[\d+\](\.(name|kind))?)?)?"),
+    (r"spec\.hosts\[\d+\]\.powerSupplies\[\d+\]", r"spec\.racks(\[\d+\](\.(name|feeds.*))?)?|spec\.power\.links.*"),
+    (r".*\.room", r"spec\.rooms(\[\d+\])?"),
+    (r"spec\.hosts\[\d+\]\.rack", r"spec\.racks(\[\d+\](\.name)?)?"),
+    (r"spec\.hosts\[\d+\]\.role", r"spec\.hosts(\[\d+\](\.(role|cluster|name))?)?"),
+    (r"spec\.hosts\[\d+\]\.machine", r"spec\.machines(\[\d+\](\.name)?)?"),
+    (r"spec\.hosts\[\d+\]\.(cluster|role)", r"spec\.clusters(\[\d+\](\.name)?)?"),
+    (r"spec\.hosts\[\d+\]\.address", r"spec\.clusters(\[\d+\](\.(name|networks.*))?)?"),
+    (r"spec\.clusters\[(\d+)\]\.endpoint", r"spec\.clusters\[\1\]\.networks.*|spec\.hosts\[\d+\]\.address"),
+    (r"spec\.tables\..*", r"metadata(\.name)?"),
+))  # fmt: skip
 
 
-def _rests_on(where: str, made_up: Sequence[str]) -> bool:
-    for path in made_up:
-        if not path or any(
-            one == other or one.startswith((other + ".", other + "[")) for one, other in ((where, path), (path, where))
-        ):
+class _MadeUp:
+    """The fields whose values are ours, and which problems rest on them."""
+
+    def __init__(self, replaced: Iterable[Steps]) -> None:
+        self._fields = frozenset(replaced)
+        self._above = frozenset(steps[:n] for steps in self._fields for n in range(len(steps)))
+        self._paths = tuple(path_of(steps) for steps in self._fields)
+        self._found: dict[str, bool] = {}
+
+    def bears(self, where: str) -> bool:
+        if not self._fields:
+            return False
+        steps = steps_of(where)
+        if steps in self._above or any(steps[:n] in self._fields for n in range(len(steps) + 1)):
             return True
-        for left, right in _RESTS_ON:
-            match = re.fullmatch(left, where)
-            if match and re.fullmatch(match.expand(right.replace("\\1", "\\g<1>")) if "\\1" in right else right, path):
-                return True
-    return False
+        return any(self._any(_filled(right, match)) for left, right in _RESTS_ON if (match := left.fullmatch(where)))
+
+    def _any(self, pattern: str) -> bool:
+        if pattern not in self._found:
+            compiled = re.compile(pattern)
+            self._found[pattern] = any(compiled.fullmatch(path) for path in self._paths)
+        return self._found[pattern]
+
+
+def _filled(pattern: str, match: re.Match[str]) -> str:
+    return re.sub(r"\\(\d)", lambda group: re.escape(match[int(group[1])]), pattern)
 
 
 def ordered(problems: Iterable[Problem]) -> list[Problem]:
@@ -109,7 +146,7 @@ def _mend(document: Document, model: type[M], error: ValidationError) -> Reading
                 continue  # only its valid entries were counted; the others have problems of their own
             steps = _steps(item["loc"], value)
             # What is wrong with a value of our own is nothing that the document can help.
-            if not any(steps[: len(r)] == r for r in replaced):
+            if not any(steps[:n] in replaced for n in range(len(steps) + 1)):
                 problems.append(_in_words(document, model, steps, item))
             extra = item["type"] == "extra_forbidden"
             replaced.add(steps)
@@ -172,9 +209,8 @@ def _shown(value: object) -> str:
 
 def _in_words(document: Document, model: type[BaseModel], steps: Steps, item: Any) -> Problem:
     message, expected = _words(model, steps, item)
-    return problem(
-        message, file=document.file, line=document.line(steps), field=path_of(steps) or None, expected=expected
-    )
+    file, line, field = document.place(steps)
+    return problem(message, file=file, line=line, field=field, expected=expected)
 
 
 def _words(model: type[BaseModel], steps: Steps, item: Any) -> tuple[str, str | None]:
@@ -313,6 +349,7 @@ _CANDIDATES = (
     "placeholder-{n}", "P{n}", "p{n}.placeholder.invalid", "p{n}@placeholder.invalid", "placeholder-{n}.invalid/p/",
     "192.0.2.{n}/32", "https://placeholder.invalid", "2000-01-01", "2000-01-01T00:00:00Z", "ict",
     "00000000-0000-0000-0000-{n:012d}", "0" * 64, "{n}", False,
+    "192.0.2.{n}", "ssh-ed25519 placeholder{n}", "1.0.{n}", "placeholder.placeholder{n}.csv",
 )  # fmt: skip
 
 

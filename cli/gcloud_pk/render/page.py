@@ -67,7 +67,15 @@ class Heading:
     text: Sentence
 
 
-Block = Paragraph | Items | Table | Code | Heading
+@dataclass(frozen=True)
+class Figure:
+    """A drawing: `svg` is an element that is safe to show (all that is not ours is escaped in it)."""
+
+    label: Sentence
+    svg: str
+
+
+Block = Paragraph | Items | Table | Code | Heading | Figure
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A page in one language (BCP 47). `frame`: texts of the page itself: skip, contents."""
+    """A page in one language (BCP 47). `frame`: texts of the page itself: skip, contents.
+
+    `landscape`: as wide as the window, and printed on A4 turned on its side.
+    """
 
     language: str
     direction: Literal["ltr", "rtl"]
@@ -90,6 +101,7 @@ class Page:
     sections: tuple[Section, ...]
     footer: Sentence
     frame: dict[str, Sentence]
+    landscape: bool = False
 
 
 def html(page: Page) -> str:
@@ -124,6 +136,7 @@ def _templates() -> Any:
         name: lambda block, kind=kind: isinstance(block, kind)
         for name, kind in (
             ("paragraph", Paragraph), ("items", Items), ("table", Table), ("code", Code), ("heading", Heading),
+            ("figure", Figure),
         )
     }  # fmt: skip
     return environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gcloud_pk.lab.nodes.layout import SITE, of_registry
+from gcloud_pk.lab.nodes.layout import of_registry
 
 
 def is_lab_registry(registry: Path) -> bool:
@@ -15,4 +15,4 @@ def is_lab_registry(registry: Path) -> bool:
 def ssh_config_for(registry: Path, site: str) -> Path | None:
     """Return the `ssh -F` file that reaches the hosts of `site`, where that is a lab's site in the lab's registry."""
     lab = of_registry(registry)
-    return lab.ssh_config if lab is not None and site == SITE and lab.ssh_config.is_file() else None
+    return lab.ssh_config if lab is not None and site == lab.kind.site and lab.ssh_config.is_file() else None

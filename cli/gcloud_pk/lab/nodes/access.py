@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gcloud_pk.errors import UnavailableError
-from gcloud_pk.lab import files
 from gcloud_pk.lab.nodes.children import DIES_WITH_US, require
 from gcloud_pk.lab.nodes.layout import ADMIN_USER, AUDIT_USER, Layout, Node
+from gcloud_pk.programs import files
 
 KEYS = ("admin", "audit", "approver", "keeper")
 AUDIT_PREFIX = "audit-"
@@ -120,15 +120,21 @@ def knocking(lab: Layout, node: Node) -> Iterator[Callable[[float], bool]]:
         said.close()
 
 
+def run(lab: Layout, node: Node, script: str, patience: float) -> subprocess.CompletedProcess[str]:
+    """Run a shell command on a node as its administrator; where it takes longer than `patience` seconds it failed."""
+    command = [*DIES_WITH_US, "ssh", "-F", str(lab.ssh_config), "-o", "ControlPath=none", "-o", "ControlMaster=no"]
+    command += ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={max(1, round(patience))}", node.name, script]
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=patience
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 255, "", f"no answer in {patience:.0f} s")
+
+
 def answers(lab: Layout, node: Node, patience: float = 3) -> bool:
     """Whether the node lets its administrator in over SSH, with the host key that it was given."""
-    command = [*DIES_WITH_US, "ssh", "-F", str(lab.ssh_config), "-o", "ControlPath=none", "-o", "ControlMaster=no"]
-    command += ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={max(1, round(patience))}", node.name, "true"]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=patience)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    return run(lab, node, "true", patience).returncode == 0
 
 
 def all_answers(lab: Layout, nodes: Sequence[Node]) -> dict[Node, bool]:

@@ -17,18 +17,19 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gcloud_pk import paths
 from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError
-from gcloud_pk.lab import files
-from gcloud_pk.lab.heartbeat import duration, heartbeat
 from gcloud_pk.lab.nodes.children import DIES_WITH_US
 from gcloud_pk.lab.nodes.layout import ADMIN_USER
+from gcloud_pk.programs import files
+from gcloud_pk.programs.heartbeat import duration, heartbeat
 from gcloud_pk.text import stamp
 
 SUITE = "bookworm"
@@ -51,11 +52,16 @@ RUNTIME = ("containerd", "containernetworking-plugins", "conntrack", "runc", "so
 REFEREES = ("lynis", "openscap-scanner")
 """What judges a node from outside this project."""
 
+APT = ("env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--quiet", "--yes")
+
 _CONCERNS = "packages_by_concern"
 """What the variables of the role packages begin with that name what is installed: role → packages."""
 
 _SPARED = 3600.0
 """Seconds since its last use that an image is spared: a stopped lab of another state folder may stand on it."""
+
+_ON = "+"
+"""Between the key of an image and of what lies on it."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -157,14 +163,36 @@ def _lock(key: str) -> Path:
 
 def ensure(wanted: Recipe, mirror: str | None, console: Console) -> str:
     """Return the key of today's image; it is built where it is not cached. Raises UnavailableError."""
-    key = wanted.key
+    words = f"Debian {SUITE}, about a minute, 600 MB"
+    return obtain(wanted.key, words, lambda work: _build(wanted, mirror or MIRROR, work, console), console)
+
+
+def obtain(key: str, words: str, build: Callable[[Path], dict[str, Any]], console: Console) -> str:
+    """Return `key` when it is in the cache; where it is not, `build` fills a folder that then gets its name.
+
+    `build` leaves the file system in the folder's `root`, writes to its `log`, and returns what is to be remembered.
+    Raises UnavailableError.
+    """
     if cached(key):
         return key
     home = files.make_folder(_home())
     with files.locked(home / ".lock", lambda: console.note("waiting: another command builds the image")):
         _sweep(home)
         if not cached(key):
-            _build(key, wanted, mirror or MIRROR, home, console)
+            console.note(f"building the image of the nodes ({words}); it is kept in {home}")
+            begun = time.monotonic()
+            work = home / f".building-{key}"
+            files.make_folder(work / "root").chmod(0o755)
+            try:
+                document = {"built": stamp(dt.datetime.now(dt.UTC)), **build(work)}
+                files.write(work / "image.json", json.dumps(document, indent=2) + "\n")
+                os.sync()
+                work.rename(home / key)
+            except UnavailableError:
+                with suppress(UnavailableError):
+                    _remove(work)
+                raise
+            console.note(f"built the image {key} ({duration(time.monotonic() - begun)})")
     return key
 
 
@@ -190,10 +218,27 @@ def _mounts() -> list[Path]:
     return [Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)) for field in fields]
 
 
+def layer_key(base: str, about: str) -> str:
+    """Return the key of what lies on an image; `about`: what decides about it."""
+    return f"{base}{_ON}{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+
+
+def _newest_layers(home: Path, bases: set[str]) -> set[str]:
+    """Return the layer that was made last on each of these images: the next lab stands on it."""
+    found: dict[str, tuple[dt.datetime, str]] = {}
+    for entry in home.iterdir():
+        base, mark, _ = entry.name.partition(_ON)
+        made = built(entry.name)
+        if mark and base in bases and made:
+            found[base] = max(found.get(base, (made, entry.name)), (made, entry.name))
+    return {key for _, key in found.values()}
+
+
 def remove_old(kept: set[str]) -> list[str]:
     """Remove images that are not to be kept, and that nobody used for a while; return their keys."""
     removed = []
     home = _home()
+    kept = kept | _newest_layers(home, kept) if home.is_dir() else kept
     for entry in sorted(home.iterdir()) if home.is_dir() else ():
         key = entry.name
         if key.startswith(".") or key in kept or not (entry / "image.json").is_file():
@@ -222,36 +267,20 @@ def _sources(mirror: str) -> list[str]:
     ]
 
 
-def _build(key: str, wanted: Recipe, mirror: str, home: Path, console: Console) -> None:
-    console.note(f"building the image of the nodes (Debian {SUITE}, about a minute, 600 MB); it is kept in {home}")
-    begun = time.monotonic()
-    work = home / f".building-{key}"
-    tree = files.make_folder(work / "root")
-    log = work / "log"
-    tree.chmod(0o755)
+def _build(wanted: Recipe, mirror: str, work: Path, console: Console) -> dict[str, Any]:
+    tree, log = work / "root", work / "log"
     bootstrap = [
         "mmdebstrap", "--mode=root", "--variant=important", f"--include={','.join(INSTALLED)}",
         f"--architectures={wanted.architecture}", f"--keyring={KEYRING}", '--aptopt=Apt::Install-Recommends "false"',
         "--skip=cleanup/apt/lists", SUITE, str(tree), *_sources(mirror),
     ]  # fmt: skip
-    try:
-        _step("Debian", bootstrap, log, console)
-        _furnish(tree, log, console)
-        archive = 'set -e; cp /etc/resolv.conf "$1/etc/resolv.conf"; shift; exec chroot "$@"'
-        get = ["apt-get", "install", "--quiet", "--yes", "--download-only", *wanted.archived]
-        environment = ["env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
-        command = ["sh", "-c", archive, "sh", str(tree), str(tree), *environment, *get]
-        _step("packages for later", command, log, console)
-        files.write(tree / "etc/resolv.conf", "", 0o644)
-        document = {"built": stamp(dt.datetime.now(dt.UTC)), "mirror": mirror, "archived": wanted.archived}
-        files.write(work / "image.json", json.dumps(document, indent=2) + "\n")
-        os.sync()
-        work.rename(home / key)
-    except UnavailableError:
-        with suppress(UnavailableError):
-            _remove(work)
-        raise
-    console.note(f"built the image {key} ({duration(time.monotonic() - begun)})")
+    step("Debian", bootstrap, log, console)
+    _furnish(tree, log, console)
+    archive = 'set -e; cp /etc/resolv.conf "$1/etc/resolv.conf"; shift; exec chroot "$@"'
+    get = [*APT, "--download-only", *wanted.archived]
+    step("packages for later", ["sh", "-c", archive, "sh", str(tree), str(tree), *get], log, console)
+    files.write(tree / "etc/resolv.conf", "", 0o644)
+    return {"mirror": mirror, "archived": wanted.archived}
 
 
 def _furnish(tree: Path, log: Path, console: Console) -> None:
@@ -262,12 +291,12 @@ useradd --create-home --shell /bin/bash {ADMIN_USER}
 usermod --password '!*' root
 rm -f /etc/ssh/ssh_host_*
 """
-    _step("the login of the image", ["chroot", str(tree), "sh", "-c", inside], log, console)
+    step("the login of the image", ["chroot", str(tree), "sh", "-c", inside], log, console)
     files.write(tree / f"etc/sudoers.d/{ADMIN_USER}", _SUDO, 0o440)
     files.write(tree / "etc/machine-id", "", 0o444)
 
 
-def _step(title: str, command: Sequence[str], log: Path, console: Console) -> None:
+def step(title: str, command: Sequence[str], log: Path, console: Console) -> None:
     """Run one step of the build in a process tree that dies with this process. Raises UnavailableError."""
     whole = [*DIES_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with heartbeat(console, "image") as alive, log.open("ab") as output:

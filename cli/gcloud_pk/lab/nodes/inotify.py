@@ -16,6 +16,9 @@ EACH = 9
 LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 _PLENTY = 1024
 
+IN_A_CLUSTER = 24
+"""Instances of a node with containerd, kubelet and a control plane's pods: six nodes use up 128."""
+
 
 @dataclass(frozen=True)
 class Room:
@@ -23,16 +26,17 @@ class Room:
 
     limit: int
     used: int
+    each: int = EACH
 
     def enough(self, nodes: int) -> bool:
         """Whether so many nodes more can boot."""
-        return self.limit - self.used >= nodes * EACH
+        return self.limit - self.used >= nodes * self.each
 
     @property
     def words(self) -> str:
         """What was found."""
         left = max(0, self.limit - self.used)
-        return f"{left} of {self.limit} are left (fs.inotify.max_user_instances), and a node takes about {EACH}"
+        return f"{left} of {self.limit} are left (fs.inotify.max_user_instances), and a node takes about {self.each}"
 
     @property
     def remedy(self) -> str:
@@ -40,13 +44,14 @@ class Room:
         return f"sysctl -w fs.inotify.max_user_instances={max(_PLENTY, 2 * self.limit)}"
 
 
-def room() -> Room | None:
-    """Return what there is now; None where the kernel does not say."""
+def room(each: int = EACH) -> Room | None:
+    """Return what there is now, for nodes that take so many each; None where the kernel does not say."""
     try:
         limit = int(LIMIT.read_text())
     except (OSError, ValueError):
         return None
-    return Room(limit, sum(_instances(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit()))
+    used = sum(_instances(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+    return Room(limit, used, each)
 
 
 def _instances(process: Path) -> int:

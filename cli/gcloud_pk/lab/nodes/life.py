@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from typing import Any
 
 from gcloud_pk.console import Console
 from gcloud_pk.errors import ExitCode, PartialError, RefusedError, UnavailableError
-from gcloud_pk.lab import files
-from gcloud_pk.lab.heartbeat import duration, heartbeat
 from gcloud_pk.lab.nodes import access, cgroups, doctor, image, inotify, machine, memory, network, registry
 from gcloud_pk.lab.nodes.children import require
-from gcloud_pk.lab.nodes.layout import APPROVER, SITE, Layout, Node, layout, layouts, lock_file, plan
+from gcloud_pk.lab.nodes.layout import APPROVER, NODES, Kind, Layout, Node, layout, layouts
 from gcloud_pk.lab.nodes.memory import Memory
+from gcloud_pk.programs import files
+from gcloud_pk.programs.heartbeat import duration, heartbeat
 
 COUNT = 3
 PATIENCE = 90.0
@@ -37,6 +37,24 @@ class Wish:
     racks: int | None = None
     fresh: bool = False
     mirror: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a kind of lab has beyond bare nodes.
+
+    `count`: its nodes where nobody says; `layer`: image → key of what lies on it (made where it is missing);
+    `site`: the content of the site's file, asked for when the lab's network stands, so that it can start what the site
+    names; `keeps_site`: whether what others wrote into the site outlives nodes that are made anew; `settings`: of the
+    lab's registry, for when it is made.
+    """
+
+    count: int
+    layer: Callable[[str, Console], str | None]
+    site: Callable[[Layout, Sequence[tuple[Node, tuple[str, ...]]], Memory], str]
+    keeps_site: bool = True
+    settings: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,7 @@ class Lab:
         return {
             "name": self.name,
             "running": all(n.running for n in self.nodes),
-            "site": SITE,
+            "site": lab.kind.site,
             "registry": str(lab.registry),
             "trust": str(lab.trust),
             "approver": {"principal": APPROVER, "key": str(lab.key("approver"))},
@@ -101,42 +119,57 @@ def option(name: str) -> str:
 
 
 @contextmanager
-def _at_work(name: str, console: Console) -> Iterator[Layout]:
+def at_work(lab: Layout, console: Console) -> Iterator[None]:
     """Hold the lab's lock; a full or read-only disk becomes an error that names it."""
-    lab = layout(name)
+    name = lab.folder.name
     try:
-        with files.locked(lock_file(name), lambda: console.note(f"waiting: another command is at work on lab {name}")):
-            yield lab
+        with files.locked(lab.lock, lambda: console.note(f"waiting: another command is at work on lab {name}")):
+            yield
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise UnavailableError(
             f"the lab {name} of nodes cannot be written: {where}{error.strerror or error}",
-            resolution="see what is missing: gcloud-pk lab nodes doctor",
+            resolution=f"see what is missing: {lab.call} doctor",
         ) from error
 
 
-def up(name: str, wish: Wish, console: Console) -> Lab:
+_PLAIN = Extras(COUNT, lambda _image, _console: None, lambda lab, hosts, _memory: registry.site(lab, hosts))
+
+
+def up(name: str, wish: Wish, console: Console, kind: Kind = NODES, extras: Extras = _PLAIN) -> Lab:
     """Bring a lab of nodes up, or mend it; return it when every node answers over SSH.
 
     Raises UnavailableError with the doctor's words where it cannot run here, RefusedError where the nodes' image is
     gone, PartialError when a node does not answer.
     """
-    doctor.require(image_at_hand=_stays(memory.load(layout(name)), wish))
-    with _at_work(name, console) as lab, ExitStack() as held:
+    lab = layout(name, kind)
+    doctor.require(image_at_hand=stays(memory.load(lab), wish))
+    with at_work(lab, console), ExitStack() as held:
         known = memory.load(lab)
-        count = wish.count or (known.count if known else COUNT)
-        racks = wish.racks or min(known.racks if known else COUNT, count)
-        plan(count, racks)  # refuses what cannot be, before anything is built
-        key = _image(name, known, wish, console)
-        keeping = held.enter_context(image.in_use(key))
-        now = Memory(name, count, racks, key, wanted=True, site=known.site if known else None)
+        count = wish.count or (known.count if known else extras.count)
+        racks = wish.racks or min(known.racks if known else extras.count, count)
+        kind.plan(count, racks)  # refuses what cannot be, before anything is built
+        keys = _images(lab, known, wish, extras, console)
+        keeping = tuple(held.enter_context(image.in_use(key)) for key in keys)
+        site, network_ = (known.site, known.network) if known else (None, None)
+        if wish.fresh and not extras.keeps_site:
+            site = None
+        layer = keys[1] if len(keys) > 1 else None
+        now = Memory(name, count, racks, keys[0], True, site, layer, wish.network or network_, kind)
         _clear(lab, known, now, wish, console)
         files.make_folder(lab.folder)
         memory.save(lab, now)
-        _make(lab, now)
-        _start(lab, now, keeping, console)
-        image.remove_old({image.recipe().key, *_kept(lab), key})
-    return status(name)
+        _make(lab, now, extras)
+        start(lab, now.nodes, keeping, console)
+        image.remove_old({image.recipe().key, *_kept(lab), *keys})
+    return status(name, kind)
+
+
+def _images(lab: Layout, known: Memory | None, wish: Wish, extras: Extras, console: Console) -> tuple[str, ...]:
+    """Return the keys of the image to use and of what lies on it, if anything: nodes that have written stay on both."""
+    key = _image(lab, known, wish, console)
+    layer = known.layer if known and stays(known, wish) else extras.layer(key, console)
+    return (key, layer) if layer else (key,)
 
 
 def _kept(own: Layout) -> Iterator[str]:
@@ -147,24 +180,26 @@ def _kept(own: Layout) -> Iterator[str]:
         except UnavailableError:
             continue
         if known and lab != own:
-            yield known.image
+            yield from filter(None, (known.image, known.layer))
 
 
-def _stays(known: Memory | None, wish: Wish) -> bool:
+def stays(known: Memory | None, wish: Wish) -> bool:
     """Whether the lab's nodes stand on an image that is there, and are to stay on it."""
-    return known is not None and not wish.fresh and image.cached(known.image)
+    if known is None or wish.fresh:
+        return False
+    return image.cached(known.image) and (known.layer is None or image.cached(known.layer))
 
 
-def _image(name: str, known: Memory | None, wish: Wish, console: Console) -> str:
+def _image(lab: Layout, known: Memory | None, wish: Wish, console: Console) -> str:
     """Return the image to use: nodes that have written stay on theirs."""
-    if known and _stays(known, wish):
+    if known and stays(known, wish):
         if known.image != image.recipe().key:
-            console.note(f"the nodes keep the image that they were made from; the newest: --fresh{option(name)}")
+            console.note(f"the nodes keep the image that they were made from; the newest: --fresh{lab.option}")
         return known.image
-    if known and not wish.fresh and _node_folders(layout(name)):
+    if known and not wish.fresh and _node_folders(lab):
         raise RefusedError(
-            f"the image that the nodes of lab {name} stand on is gone ({known.image})",
-            resolution=f"throw away what they wrote: gcloud-pk lab nodes up --fresh{option(name)}",
+            f"the image that the nodes of lab {lab.folder.name} stand on is gone ({known.image})",
+            resolution=f"throw away what they wrote: {lab.call} up --fresh{lab.option}",
         )
     return image.ensure(image.recipe(), wish.mirror, console)
 
@@ -200,28 +235,34 @@ def _stop_all(lab: Layout, nodes: Sequence[Node], limit: float = 0) -> list[Node
     return stopped
 
 
-def _make(lab: Layout, now: Memory) -> None:
+def _make(lab: Layout, now: Memory, extras: Extras) -> None:
     """Bring keys, nodes' folders, SSH's files, the registry and the network to what they should be."""
     nodes = now.nodes
     access.ensure_keys(lab)
     files.make_folder(lab.sockets)
     root = image.root(now.image)
+    layer = image.root(now.layer) if now.layer else None
     files.make_folder(lab.nodes)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda node: machine.make(lab, node, root, nodes), nodes))
+        list(pool.map(lambda node: machine.make(lab, node, root, layer, nodes), nodes))
     hosts = [(node, machine.host_keys(lab, node)) for node in nodes]
     files.write_if_changed(lab.known_hosts, access.known_hosts(hosts))
     files.write_if_changed(lab.ssh_config, access.configuration(lab, nodes))
-    digest = registry.ensure(lab, registry.site(lab, hosts), now.site)
+    if not network.has_fabric(lab, now.racks):
+        network.make_fabric(lab, now.racks)
+    for rack in {node.rack for node in nodes}:
+        network.connect_rack(lab, rack, up=True)  # a drill may have pulled it
+    digest = registry.ensure(lab, extras.site(lab, hosts, now), now.site, extras.settings)
     if digest != now.site:
         now.site = digest
         memory.save(lab, now)
-    if not network.has_fabric(lab, now.racks):
-        network.make_fabric(lab, now.racks)
 
 
-def _start(lab: Layout, now: Memory, keeping: int, console: Console) -> None:
-    nodes = now.nodes
+def start(lab: Layout, nodes: Sequence[Node], keeping: Sequence[int], console: Console) -> None:
+    """Start those of a lab's nodes that do not run; return when all answer over SSH. Raises PartialError.
+
+    `keeping`: descriptors by which the nodes keep their images from being removed.
+    """
     waiting = [node for node in nodes if not machine.runs(lab, node)]
     room = inotify.room()
     short = room if room and not room.enough(len(waiting)) else None
@@ -232,7 +273,7 @@ def _start(lab: Layout, now: Memory, keeping: int, console: Console) -> None:
     begun = time.monotonic()
     end = begun + PATIENCE
     stopped = Event()
-    with heartbeat(console, f"lab {now.name}") as alive, ThreadPoolExecutor(min(len(nodes), 8)) as pool:
+    with heartbeat(console, f"lab {lab.folder.name}") as alive, ThreadPoolExecutor(min(len(nodes), 8)) as pool:
         answers = {node: pool.submit(_comes_up, lab, node, end, stopped) for node in nodes}
         try:
             while not all(future.done() for future in answers.values()):
@@ -247,7 +288,7 @@ def _start(lab: Layout, now: Memory, keeping: int, console: Console) -> None:
         details = [f"{node.name}: {line}" for node in silent for line in _tail(machine.log(lab, node))]
         if short:
             details.insert(0, f"likely cause: inotify instances: {short.words}")
-        again = f"run it again, or reset the nodes: gcloud-pk lab nodes up --fresh{option(now.name)}"
+        again = f"run it again, or reset the nodes: {lab.call} up --fresh{lab.option}"
         raise PartialError(
             f"no answer over SSH from {names} in {duration(time.monotonic() - begun)}",
             details=details,
@@ -278,12 +319,12 @@ def _tail(log: Path) -> list[str]:
         return []
 
 
-def status(name: str) -> Lab:
+def status(name: str, kind: Kind = NODES) -> Lab:
     """Return how a lab is. Raises UnavailableError when there is none of that name."""
-    lab = layout(name)
+    lab = layout(name, kind)
     known = memory.load(lab)
     if known is None:
-        raise _no_such(name)
+        raise _no_such(lab)
     running = [node for node in known.nodes if machine.runs(lab, node)]
     answers = access.all_answers(lab, running)
     standing = tuple(
@@ -298,15 +339,16 @@ def status(name: str) -> Lab:
     return Lab(name, lab, known.image, known.wanted, standing)
 
 
-def down(name: str, *, purge: bool, console: Console) -> list[str]:
+def down(name: str, *, purge: bool, console: Console, kind: Kind = NODES) -> list[str]:
     """Stop a lab's nodes, and with `purge` remove all that they wrote; return the names of the nodes that had run.
 
     Works without the lab's memory, too: what a killed run left is found by the lab's id. Raises UnavailableError where
     nothing of such a lab is there.
     """
-    if not _there(name):
-        raise _no_such(name)
-    with _at_work(name, console) as lab:
+    lab = layout(name, kind)
+    if not _there(lab):
+        raise _no_such(lab)
+    with at_work(lab, console):
         try:
             known = memory.load(lab)
         except UnavailableError:
@@ -317,7 +359,7 @@ def down(name: str, *, purge: bool, console: Console) -> list[str]:
         stopped = _stop_all(lab, nodes, 0 if purge else machine.SHUTDOWN)
         if purge:
             _purge(lab)
-            lock_file(name).unlink(missing_ok=True)
+            lab.lock.unlink(missing_ok=True)
         elif known and known.wanted:
             known.wanted = False
             memory.save(lab, known)
@@ -326,23 +368,23 @@ def down(name: str, *, purge: bool, console: Console) -> list[str]:
         raise PartialError(
             f"lab {name} is stopped, but not everything of it is gone",
             details=leftovers,
-            resolution=f"run it again: gcloud-pk lab nodes down{option(name)}",
+            resolution=f"run it again: {lab.call} down{lab.option}",
         )
     return [node.name for node in stopped]
 
 
-def _no_such(name: str) -> UnavailableError:
-    return UnavailableError(f"there is no lab {name} of nodes", resolution=f"gcloud-pk lab nodes up{option(name)}")
+def _no_such(lab: Layout) -> UnavailableError:
+    what = f"lab {lab.folder.name} of nodes" if lab.kind is NODES else f"{lab.kind.command} {lab.folder.name}"
+    return UnavailableError(f"there is no {what}", resolution=f"{lab.call} up{lab.option}")
 
 
 def _doomed(lab: Layout) -> Path:
     return lab.folder.with_name(f".{lab.folder.name}.purged")
 
 
-def _there(name: str) -> bool:
+def _there(lab: Layout) -> bool:
     """Whether anything of a lab is there: files of any of its states, or what a killed run left in the kernel."""
-    lab = layout(name)
-    if lock_file(name).exists() or lab.folder.exists() or _doomed(lab).exists():
+    if lab.lock.exists() or lab.folder.exists() or _doomed(lab).exists():
         return True
     return bool(cgroups.left(lab.cgroup) or network.namespaces(lab))
 
@@ -358,21 +400,21 @@ def _purge(lab: Layout) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-def find(name: str, node: str) -> Layout:
+def find(name: str, node: str, kind: Kind = NODES) -> Layout:
     """Return the lab in which a node can be spoken to, by `node-1` or `audit-node-1`. Raises UnavailableError."""
-    lab = layout(name)
+    lab = layout(name, kind)
     known = memory.load(lab)
     names = [one.name for one in known.nodes] if known else []
     if node.removeprefix(access.AUDIT_PREFIX) not in names:
         raise UnavailableError(
             f"lab {name} has no node {node}",
-            resolution=f"one of {', '.join(names)}" if names else f"gcloud-pk lab nodes up{option(name)}",
+            resolution=f"one of {', '.join(names)}" if names else f"{lab.call} up{lab.option}",
         )
     return lab
 
 
-def execute(name: str, node: str, command: Sequence[str]) -> int:
+def execute(name: str, node: str, command: Sequence[str], kind: Kind = NODES) -> int:
     """Run ssh to a node, with this terminal; return what it exits with. Raises UnavailableError."""
-    lab = find(name, node)
+    lab = find(name, node, kind)
     require("ssh")
     return subprocess.run(["ssh", "-F", str(lab.ssh_config), node, *command], check=False).returncode

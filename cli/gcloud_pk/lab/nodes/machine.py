@@ -7,12 +7,15 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gcloud_pk.lab import files, processes
+from gcloud_pk.lab import processes
 from gcloud_pk.lab.nodes import access, cgroups, network, supervisor
 from gcloud_pk.lab.nodes.layout import ADMIN_USER, Layout, Node
 from gcloud_pk.lab.processes import Process
+from gcloud_pk.programs import files
 
 HOST_KEYS = ("ed25519", "ecdsa", "rsa")
 """The kinds that Debian's own set-up makes."""
@@ -21,8 +24,8 @@ SHUTDOWN = 15.0
 """Seconds that a node may take to shut down before it is killed."""
 
 
-def make(lab: Layout, node: Node, image: Path, neighbours: tuple[Node, ...]) -> None:
-    """Make a node's folder, or complete it; `image` is the root file system that it stands on."""
+def make(lab: Layout, node: Node, image: Path, layer: Path | None, neighbours: tuple[Node, ...]) -> None:
+    """Make a node's folder, or complete it; `image`: the root file system that it stands on, `layer`: what is on it."""
     ensure_host_keys(lab, node)
     folder = lab.node(node)
     made = folder / "made"
@@ -31,13 +34,22 @@ def make(lab: Layout, node: Node, image: Path, neighbours: tuple[Node, ...]) -> 
     for part in ("upper", "work", "root"):
         files.make_folder(folder / part)
     (folder / "upper").chmod(0o755)  # it is the root folder that the node's users see
-    link = folder / "lower"
-    if not link.is_symlink() or link.readlink() != image:
-        link.unlink(missing_ok=True)
-        link.symlink_to(image)
+    for disk in lab.kind.disks:
+        files.make_folder(lab.disk(node, disk))
+    _point(folder / "lower", image)
+    _point(folder / "layer", layer)
     if not made.exists():
         _furnish(lab, node, image, neighbours)
         files.write(made, "")
+
+
+def _point(link: Path, target: Path | None) -> None:
+    """Let a link lead to `target`, or be none."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.unlink(missing_ok=True)
+    if target is not None:
+        link.symlink_to(target)
 
 
 def _furnish(lab: Layout, node: Node, image: Path, neighbours: tuple[Node, ...]) -> None:
@@ -46,12 +58,14 @@ def _furnish(lab: Layout, node: Node, image: Path, neighbours: tuple[Node, ...])
     Never later: what a node has made of its files since is not to be followed.
     """
     folder = lab.node(node)
-    hosts = "".join(f"{other.address} {other.name}\n" for other in neighbours)
+    known = ((other.address, other.name) for other in neighbours)
+    hosts = "".join(f"{address} {name}\n" for address, name in (*known, *lab.kind.names))
     _place(folder, image, "etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{hosts}")
     _place(folder, image, "etc/hostname", f"{node.name}\n")
     _place(folder, image, "etc/machine-id", f"{secrets.token_hex(16)}\n", mode=0o444)
-    # Without a server the resolver asks 127.0.0.1, which refuses at once.
-    _place(folder, image, "etc/resolv.conf", "# there is no way out of the lab\n")
+    # Nobody answers there, and it refuses at once; without a server the resolver asks 127.0.0.1, which does too.
+    servers = "".join(f"nameserver {address}\n" for address in lab.kind.name_servers)
+    _place(folder, image, "etc/resolv.conf", f"# there is no way out of the lab\n{servers}")
     for kind in HOST_KEYS:
         key = _host_key(lab, node, kind)
         _place(folder, image, f"etc/ssh/{key.name}", key.read_bytes(), mode=0o600)
@@ -102,6 +116,14 @@ def host_keys(lab: Layout, node: Node) -> tuple[str, ...]:
     return tuple(access.read_public(_host_key(lab, node, kind)) for kind in HOST_KEYS)
 
 
+def has_host_keys(lab: Layout, node: Node, keys: Collection[str]) -> bool:
+    """Whether one of these public keys, `TYPE KEY`, is one that the node was given."""
+    try:
+        return not set(host_keys(lab, node)).isdisjoint(keys)
+    except OSError:
+        return False  # it was never made
+
+
 def _record(lab: Layout, node: Node) -> Path:
     return lab.node(node) / "supervisor"
 
@@ -145,19 +167,19 @@ def log(lab: Layout, node: Node) -> Path:
     return lab.node(node) / "log"
 
 
-def start(lab: Layout, node: Node, image_in_use: int) -> None:
+def start(lab: Layout, node: Node, images_in_use: Sequence[int]) -> None:
     """Start a node's supervisor, which boots it; what a killed run left of the node is ended first.
 
-    `image_in_use`: the descriptor by which the supervisor keeps the image from being removed.
+    `images_in_use`: the descriptors by which the supervisor keeps the images from being removed.
     """
     cgroups.end(supervisor.group(lab, node))
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    command = [sys.executable, "-m", supervisor.__name__, str(lab.folder), str(node.number), str(node.rack)]
+    command = [sys.executable, "-m", supervisor.__name__, *supervisor.arguments(lab, node)]
     with log(lab, node).open("wb") as output:
         log(lab, node).chmod(files.PRIVATE_FILE)
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, cwd="/",
-            pass_fds=(image_in_use,),
+            pass_fds=tuple(images_in_use),
             env={"LC_ALL": "C.UTF-8", **environment},
         )  # fmt: skip
     started = processes.start_time(process.pid)
@@ -178,6 +200,16 @@ def stop(lab: Layout, nodes: tuple[Node, ...], limit: float = SHUTDOWN) -> list[
         network.detach(lab, node)
         _record(lab, node).unlink(missing_ok=True)
     return list(found)
+
+
+def kill(lab: Layout, nodes: tuple[Node, ...]) -> None:
+    """End nodes at one moment, as a power cut does: none of them is told."""
+    processes.kill([process for process in (recorded(lab, node) for node in nodes) if process])
+    with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+        list(pool.map(lambda node: cgroups.end(supervisor.group(lab, node)), nodes))
+    for node in nodes:
+        network.detach(lab, node)
+        _record(lab, node).unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:

@@ -87,6 +87,11 @@ def make_fabric(lab: Layout, racks: int) -> None:
     _ip("-n", lab.spine, "link", "set", "br0", "alias", _whole(racks))
 
 
+def connect_rack(lab: Layout, rack: int, *, up: bool) -> None:
+    """Take a rack's uplink up or down, at the spine. Raises UnavailableError."""
+    _ip("-n", lab.spine, "link", "set", f"rack-{rack}", "up" if up else "down")
+
+
 def attach(lab: Layout, node: Node) -> None:
     """Give a node a fresh namespace, joined to its rack. Raises UnavailableError."""
     detach(lab, node)

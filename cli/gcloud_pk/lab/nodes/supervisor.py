@@ -1,7 +1,7 @@
 """The process beside each node: boots it, boots it again when it asks for a reboot, and goes when it went.
 
-`python -m gcloud_pk.lab.nodes.supervisor FOLDER NUMBER RACK`, with standard input a pipe: it begins when a byte
-comes, and leaves when the pipe is closed before (whoever started it was killed, and nobody would know of it).
+`python -m gcloud_pk.lab.nodes.supervisor KIND FOLDER NUMBER RACK LABEL`, with standard input a pipe: it begins when a
+byte comes, and leaves when the pipe is closed before (whoever started it was killed, and nobody would know of it).
 SIGTERM shuts the node down in order. A node whose supervisor was killed runs on unattended, and counts as one that
 does not run: the next `up` or `down` ends it.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from gcloud_pk.lab.nodes import cgroups, network
-from gcloud_pk.lab.nodes.layout import Layout, Node
+from gcloud_pk.lab.nodes.layout import KINDS, Layout, Node
 
 REBOOT = 133
 """What systemd-nspawn exits with when the machine asks for a reboot and nobody else would boot it (--keep-unit)."""
@@ -32,8 +32,10 @@ shift
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=700 tmpfs /run/systemd/nspawn
 rm -rf work/work/incompat
-mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work,volatile overlay root 2>/dev/null ||
-  mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay root
+below=lower
+[ ! -L layer ] || below=layer:lower
+mount -t overlay -o lowerdir=$below,upperdir=upper,workdir=work,volatile overlay root 2>/dev/null ||
+  mount -t overlay -o lowerdir=$below,upperdir=upper,workdir=work overlay root
 exec "$@"
 """
 
@@ -68,9 +70,20 @@ def boot_command(lab: Layout, node: Node) -> list[str]:
         "--timezone=off",
         "--link-journal=no",
         "--console=pipe",
-        "--capability=CAP_NET_ADMIN",
-        "--system-call-filter=@keyring",
+        f"--capability={','.join(lab.kind.capabilities)}",
+        f"--system-call-filter={' '.join(lab.kind.system_calls)}",
+        *(f"--bind={_escaped(lab.disk(node, disk))}:{disk}" for disk in lab.kind.disks),
     ]
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as systemd-nspawn(1) takes it in front of a colon."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def arguments(lab: Layout, node: Node) -> list[str]:
+    """Return what a supervisor is started with: whose it is."""
+    return [lab.kind.name, str(lab.folder), str(node.number), str(node.rack), node.label]
 
 
 def _boot(lab: Layout, node: Node) -> subprocess.Popen[bytes]:
@@ -109,10 +122,10 @@ def run(lab: Layout, node: Node) -> None:
     network.detach(lab, node)
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Wait for the word, then run."""
-    folder, number, rack = arguments
-    lab, node = Layout(Path(folder)), Node(int(number), int(rack))
+    kind, folder, number, rack, label = words
+    lab, node = Layout(Path(folder), KINDS[kind]), Node(int(number), int(rack), label)
     cgroups.join(watch_group(lab))
     if sys.stdin.buffer.read(1):
         run(lab, node)

@@ -1,7 +1,8 @@
 """Judgement of flows: from what came back to verdicts. Pure; nothing passes by default.
 
 A closed flow passes only where the same pod was answered in its own namespace by the same protocol, and somebody else
-was answered at the same address in the same run. An open one fails only where somebody else was answered there.
+was answered at the same address in the same run. An open one fails only where somebody else was answered there. Where
+the site says that its network enforces nothing, no closed flow is judged, whatever came back.
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ class _Heard:
         return "no probe pod runs there" if post is None else post.trouble
 
 
-def judge(plan: Plan, posts: Mapping[str, Post], aims: Aims) -> list[Finding]:
-    """Return a finding for each check of each environment, by subject and id. `posts`: namespace → what became."""
+def judge(plan: Plan, posts: Mapping[str, Post], aims: Aims, unenforced: str | None = None) -> list[Finding]:
+    """Return a finding for each check of each environment, by subject and id. `posts`: namespace → what became.
+
+    `unenforced`: why this network drops nothing that a policy forbids; None where it is to be judged by what it drops.
+    """
     heard = _Heard(posts, aims)
     of: dict[tuple[str | None, str | None], list[Flow]] = {}
     for flow in plan.flows:
@@ -95,7 +99,9 @@ def judge(plan: Plan, posts: Mapping[str, Post], aims: Aims) -> list[Finding]:
             # What was not selected for a run has no verdict: without a named address, the outside is left out.
             if check.id == STARTS or (check.id == OUTSIDE and not flows):
                 continue
-            found.append(_finding(check, subject, [r for flow in flows for r in _rulings(flow, heard)], post))
+            found.append(
+                _finding(check, subject, [r for flow in flows for r in _rulings(flow, heard, unenforced)], post)
+            )
     return sorted(found, key=lambda f: (f.subject, f.id))
 
 
@@ -160,7 +166,7 @@ def _finding(check: Check, subject: str, rulings: Sequence[_Ruling], post: Post)
     )
 
 
-def _rulings(flow: Flow, heard: _Heard) -> Iterator[_Ruling]:
+def _rulings(flow: Flow, heard: _Heard, unenforced: str | None) -> Iterator[_Ruling]:
     if flow.settled is not None:
         yield _Ruling(flow.settled[0], "not tried", flow.settled[1])
         return
@@ -174,7 +180,10 @@ def _rulings(flow: Flow, heard: _Heard) -> Iterator[_Ruling]:
         why = heard.listens(str(flow.aim)) if isinstance(flow.aim, str) else "it was not reported"
         yield _Ruling(Verdict.NOT_CHECKED, "not tried", f"to {flow.aim}: {why or 'nobody listens there'}")
     for attempt in attempts:
-        verdict, reason = (_closed if flow.expected == "closed" else _open)(attempt, heard)
+        if flow.expected == "open":
+            verdict, reason = _open(attempt, heard)
+        else:
+            verdict, reason = (Verdict.NOT_CHECKED, unenforced) if unenforced else _closed(attempt, heard)
         yield _Ruling(verdict, _observed(attempt), reason, _evidence(attempt, heard))
 
 

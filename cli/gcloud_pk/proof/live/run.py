@@ -47,7 +47,8 @@ class Options:
 
     `images`: what the pods run, in the order in which each namespace is tried with them; `platform_images`: the same in
     the platform's namespaces, where nothing runs that a tenant may push to. Seconds: `start` until pods run, `report`
-    until callers have ended, `attempt` for one attempt, `removal` until pods are gone.
+    until callers have ended, `attempt` for one attempt, `removal` until pods are gone. `unenforced`: why closed flows
+    are not judged on this network; None where they are.
     """
 
     images: tuple[str, ...]
@@ -57,6 +58,7 @@ class Options:
     report: float = 60.0
     attempt: float = 1.0
     removal: float = 30.0
+    unenforced: str | None = None
 
 
 def omitted(options: Options | None) -> list[str]:
@@ -89,7 +91,7 @@ def probe(api: Api, targets: Sequence[Target], options: Options, say: Say) -> li
             say(f"live probes: {number_of(len(planned.homes), 'namespace')}, run {run.id}")
             one = _Round(api, planned, options, run)
             try:
-                found += judge(planned, one.posts(), aims)
+                found += judge(planned, one.posts(), aims, options.unenforced)
             finally:
                 left += one.removed()
         found.append(_nothing_left(left))

@@ -1,0 +1,1 @@
+"""The building: power, cooling, network and racks as a graph, and what it withstands. Pure."""

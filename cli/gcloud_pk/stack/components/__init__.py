@@ -1,0 +1,1 @@
+"""What a data centre is made of, as components of Pulumi."""

@@ -1,0 +1,1 @@
+"""What stacks declare: one module for each."""

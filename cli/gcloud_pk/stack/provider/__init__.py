@@ -1,0 +1,1 @@
+"""The resource provider `gcloudpk`: machines and clusters as resources of Pulumi, over gRPC."""
