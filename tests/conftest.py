@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 DATA = Path(__file__).parent / "unit" / "data"
+
+# As gcloud_pk.stack has it, in whatever order files are loaded: a fork is nothing that gRPC should take part in.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 
 def pytest_configure() -> None:

@@ -16,6 +16,8 @@ from tests.stacks import scripted
 from tests.stacks.desk_of_cli import SITE, CliDesk
 from tests.stacks.engine import host, site
 
+pytestmark = pytest.mark.slow
+
 ALL = ("c1", "c2", "c3", "w1", "w2")
 
 
@@ -54,7 +56,6 @@ def test_a_preview_touches_no_machine(desk: CliDesk) -> None:
     assert desk.script.taken() == []
 
 
-@pytest.mark.slow
 def test_the_state_is_readable_by_its_owner_alone_and_holds_no_credential_in_clear(desk: CliDesk) -> None:
     assert desk.up().code == 0
 
@@ -64,7 +65,6 @@ def test_the_state_is_readable_by_its_owner_alone_and_holds_no_credential_in_cle
             assert scripted.SECRET.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["the program", "the engine", "both"])
 def test_after_a_kill_the_next_up_goes_on_without_anybodys_help(desk: CliDesk, killed: str) -> None:
     desk.script.set(seconds={"harden": 3})
@@ -92,7 +92,6 @@ def test_after_a_kill_the_next_up_goes_on_without_anybodys_help(desk: CliDesk, k
     assert desk.up("--format", "json").document["outcome"] == "unchanged"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cut", [f"{SITE}.json", f"{SITE}.json.attrs"], ids=["state", "attributes"])
 def test_a_state_that_a_killed_engine_left_cut_is_put_back_and_gone_on_with(desk: CliDesk, cut: str) -> None:
     assert desk.up().code == 0
@@ -126,7 +125,6 @@ def test_ctrl_c_waits_for_what_is_under_way_and_leaves_a_state_that_is_whole(des
     assert "Exception ignored" not in err
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once_and_the_next_up_goes_on(desk: CliDesk) -> None:
     desk.script.set(seconds={"harden": 20})
     with desk.start("up", SITE, "--yes") as process:
@@ -157,7 +155,6 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(desk: CliDesk) -> None:
     assert f"process {process.pid}: up of site lab-dc" in second.err
 
 
-@pytest.mark.slow
 def test_one_machine_that_fails_stops_none_of_the_others(desk: CliDesk) -> None:
     desk.script.set(fails=["join w1"])
     first = desk.up("--format", "json")
@@ -172,7 +169,6 @@ def test_one_machine_that_fails_stops_none_of_the_others(desk: CliDesk) -> None:
     assert "w1" in desk.script.world["nodes"]
 
 
-@pytest.mark.slow
 def test_machines_that_cannot_be_reached_are_no_half_done_work(desk: CliDesk) -> None:
     desk.script.set(refuses=[f"reach {name}" for name in ALL])
     done = desk.up()
@@ -181,7 +177,6 @@ def test_machines_that_cannot_be_reached_are_no_half_done_work(desk: CliDesk) ->
     assert "w1: it cannot be reached" in done.err
 
 
-@pytest.mark.slow
 def test_a_passphrase_that_is_another_one_is_refused(desk: CliDesk) -> None:
     assert desk.up().code == 0
     desk.script.taken()
@@ -193,7 +188,6 @@ def test_a_passphrase_that_is_another_one_is_refused(desk: CliDesk) -> None:
     assert desk.script.taken() == []
 
 
-@pytest.mark.slow
 def test_everything_that_is_missing_is_named_at_once(desk: CliDesk, keys: Path) -> None:
     desk.write(site(endpoint=None), keys / "keeper")
 
@@ -207,7 +201,6 @@ def test_everything_that_is_missing_is_named_at_once(desk: CliDesk, keys: Path) 
     assert not desk.place.home.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("act", [("preview",), ("up", "--yes")], ids=["preview", "up"])
 @pytest.mark.parametrize(
     ("plugin", "words"),
@@ -234,7 +227,6 @@ def test_a_network_that_this_version_does_not_bring_is_refused_before_anything(
     assert not desk.place.home.exists()
 
 
-@pytest.mark.slow
 def test_kubeadm_takes_one_minor_release_at_a_time(desk: CliDesk, keys: Path) -> None:
     assert desk.up().code == 0
     desk.script.taken()
@@ -248,7 +240,6 @@ def test_kubeadm_takes_one_minor_release_at_a_time(desk: CliDesk, keys: Path) ->
     assert desk.script.taken() == []
 
 
-@pytest.mark.slow
 def test_the_lock_of_a_living_process_is_respected_until_it_is_unlocked(desk: CliDesk) -> None:
     assert desk.up().code == 0
     assert desk.place.state
@@ -268,7 +259,6 @@ def test_the_lock_of_a_living_process_is_respected_until_it_is_unlocked(desk: Cl
     assert desk.up().code == 0
 
 
-@pytest.mark.slow
 def test_a_state_that_another_machine_left_cut_is_put_back_once_it_is_unlocked(desk: CliDesk) -> None:
     assert desk.up().code == 0
     assert desk.place.state
@@ -289,7 +279,6 @@ def test_a_state_that_another_machine_left_cut_is_put_back_once_it_is_unlocked(d
     assert desk.up().code == 0
 
 
-@pytest.mark.slow
 def test_a_changed_setting_is_shown_with_both_values_and_changes_just_that(desk: CliDesk, keys: Path) -> None:
     desk.write(site(kubelet={"maxPods": 110}), keys / "keeper")
     assert desk.up().code == 0
@@ -304,7 +293,6 @@ def test_a_changed_setting_is_shown_with_both_values_and_changes_just_that(desk:
     assert desk.script.taken() == ["join c1,c2,c3,w1,w2"]
 
 
-@pytest.mark.slow
 def test_a_machine_that_left_the_site_is_drained_before_it_goes(desk: CliDesk, keys: Path) -> None:
     assert desk.up().code == 0
     desk.script.taken()
@@ -321,7 +309,6 @@ def test_a_machine_that_left_the_site_is_drained_before_it_goes(desk: CliDesk, k
     assert deeds.index("leave w2") < deeds.index("release w2")
 
 
-@pytest.mark.slow
 def test_destroy_wants_the_sites_name_and_then_takes_everything_down(desk: CliDesk) -> None:
     assert desk.up().code == 0
 
@@ -335,7 +322,6 @@ def test_destroy_wants_the_sites_name_and_then_takes_everything_down(desk: CliDe
     assert (again.code, again.out.strip()) == (0, "Site lab-dc: nothing is there to take down.")
 
 
-@pytest.mark.slow
 def test_destroy_refuses_where_it_cannot_tell_whether_tenants_live_there(desk: CliDesk) -> None:
     assert desk.up().code == 0
     desk.script.taken()
