@@ -27,7 +27,7 @@ from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.site import Site
 from gcloud_pk.registry.sites import read_file
 
-VALID = sorted((Path(__file__).parent / "data/sites/valid").glob("*.yaml"))
+VALID = sorted((Path(__file__).parents[1] / "unit/data/sites/valid").glob("*.yaml"))
 DAY = dt.date(2026, 11, 1)
 
 

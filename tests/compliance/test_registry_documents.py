@@ -73,7 +73,7 @@ def test_paths_read_back(path: str) -> None:
 
 
 def test_reading_two_hundred_requests_takes_well_under_a_second() -> None:
-    data = (Path(__file__).parent / "data/requests/valid/every-field.yaml").read_bytes()
+    data = (Path(__file__).parents[1] / "unit/data/requests/valid/every-field.yaml").read_bytes()
     started = time.process_time()
     for _ in range(200):
         assert load(documents.parse(data, "f"), TenantRequest).model is not None
@@ -111,7 +111,7 @@ def test_whatever_the_bytes_are_the_answer_is_a_document_or_problems(data: bytes
     assert all(p.file == "f" and p.line for p in problems)
 
 
-BASE = documents.parse((Path(__file__).parent / "data/requests/valid/every-field.yaml").read_bytes(), "base")
+BASE = documents.parse((Path(__file__).parents[1] / "unit/data/requests/valid/every-field.yaml").read_bytes(), "base")
 AROUND = rules.Surroundings(registry=False)
 odd = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}),
                 st.just([{}]), st.just({"a": 1}), st.just([None]))  # fmt: skip
