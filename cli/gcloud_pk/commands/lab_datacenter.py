@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
-from gcloud_pk.commands.lab_nodes import mirror_of_debian, ssh_words
+from gcloud_pk.commands.lab_nodes import (
+    lab_name,
+    mirror_of_debian,
+    ssh_words,
+    tell_findings,
+    tell_nodes,
+    tell_stopped,
+)
 from gcloud_pk.console import Console
 
 if TYPE_CHECKING:
     from gcloud_pk.lab.datacenter.life import Centre
-
-_name = click.option(
-    "--name", metavar="NAME", default="default", show_default=True, help="Which lab; several can run side by side."
-)
 
 _nodes = click.option(
     "--nodes", "count", metavar="N", type=click.Choice(["3", "6"]),
@@ -52,7 +55,7 @@ def datacenter() -> None:
 
 
 @datacenter.command()
-@_name
+@lab_name
 @_nodes
 @click.option(
     "--network",
@@ -123,7 +126,7 @@ def _provision(invocation: Invocation, centre: Centre) -> tuple[int, dict[str, A
 
 
 @datacenter.command()
-@_name
+@lab_name
 @click.option("--purge", is_flag=True, help="Remove the nodes, keys, the registry and the stack's state too.")
 @pass_invocation
 def down(invocation: Invocation, name: str, purge: bool) -> None:
@@ -136,19 +139,12 @@ def down(invocation: Invocation, name: str, purge: bool) -> None:
     console = invocation.console
     begun = time.monotonic()
     stopped = life.down(name, purge=purge, console=console)
-    if console.machine:
-        seconds = round(time.monotonic() - begun, 3)
-        console.document({"name": name, "stopped": stopped, "purged": purge, "seconds": seconds})
-        return
-    console.show(
-        f"lab data centre {name}: "
-        + (f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
-        + ("; its folder is removed" if purge else "")
-    )
+    seconds = time.monotonic() - begun
+    tell_stopped(console, f"lab data centre {name}", name, stopped, purged=purge, seconds=seconds)
 
 
 @datacenter.command()
-@_name
+@lab_name
 @pass_invocation
 def status(invocation: Invocation, name: str) -> int:
     """Say how the nodes are, and where the lab's registry is.
@@ -162,26 +158,17 @@ def status(invocation: Invocation, name: str) -> int:
     if console.machine:
         console.document(centre.as_dict())
         return centre.code
-    rows = [
-        (one.node.name, one.node.rack_name, one.node.address, _yes(one.running), one.pid or "-", _yes(one.answers))
-        for one in centre.lab.nodes
-    ]
-    console.table(("node", "rack", "address", "runs", "pid", "answers"), rows)
     said = centre.as_dict()
-    for head in ("site", "registry", "trust", "ssh_config", "passphrase", "network"):
-        console.show(f"{head.replace('_', ' '):<10}  {said[head]}")
+    heads = ("site", "registry", "trust", "ssh_config", "passphrase", "network")
+    tell_nodes(console, centre.lab.nodes, said, heads)
     console.show(f"{'cluster':<10}  {said['cluster']['name']}, {said['cluster']['endpoint']}")
     if centre.code:
         console.note(f"what to do: {centre.layout.call} up{centre.layout.option} mends it")
     return centre.code
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 @datacenter.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_name
+@lab_name
 @click.argument("node", metavar="NODE")
 @click.argument("command", metavar="[-- CMD...]", nargs=-1, type=click.UNPROCESSED)
 @pass_invocation
@@ -206,13 +193,5 @@ def doctor(invocation: Invocation, count: str | None, programs: Path | None, off
     from gcloud_pk.lab.datacenter import life
     from gcloud_pk.programs import sourcing
 
-    console = invocation.console
     findings = examination.examine(int(count) if count else life.COUNT, sourcing.Wish(programs, None, offline))
-    code = examination.code(findings)
-    if console.machine:
-        console.document({"well": not code, "findings": [f.as_dict() for f in findings]})
-        return code
-    console.table(
-        ("what", "state", "found", "what to do"), [(f.subject, f.state, f.found, f.remedy or "") for f in findings]
-    )
-    return code
+    return tell_findings(invocation.console, findings, examination.code(findings))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
-from gcloud_pk.errors import WrongUsageError
+from gcloud_pk.console import Console
+from gcloud_pk.errors import ExitCode, WrongUsageError
 
-_name = click.option(
+if TYPE_CHECKING:
+    from gcloud_pk.lab.doctor import Finding
+    from gcloud_pk.lab.nodes.life import Standing
+
+lab_name = click.option(
     "--name", metavar="NAME", default="default", show_default=True, help="Which lab; several can run side by side."
 )
 
@@ -45,7 +52,7 @@ mirror_of_debian = click.option(
 
 
 @nodes.command()
-@_name
+@lab_name
 @click.option("--count", metavar="N", type=click.IntRange(1, 64), help="How many.  [default: as it was, or 3]")
 @click.option(
     "--racks", metavar="R", type=click.IntRange(1, 64), help="Over how many racks.  [default: as it was, or 3]"
@@ -78,7 +85,7 @@ def up(
 
 
 @nodes.command()
-@_name
+@lab_name
 @click.option("--purge", is_flag=True, help="Remove the nodes, keys and the registry too.")
 @pass_invocation
 def down(invocation: Invocation, name: str, purge: bool) -> None:
@@ -91,19 +98,25 @@ def down(invocation: Invocation, name: str, purge: bool) -> None:
     console = invocation.console
     begun = time.monotonic()
     stopped = life.down(name, purge=purge, console=console)
+    tell_stopped(console, f"lab {name}", name, stopped, purged=purge, seconds=time.monotonic() - begun)
+
+
+def tell_stopped(
+    console: Console, lab: str, name: str, stopped: Sequence[str], *, purged: bool, seconds: float
+) -> None:
+    """Say which nodes of a lab were stopped. `lab`: what a person calls it."""
     if console.machine:
-        seconds = round(time.monotonic() - begun, 3)
-        console.document({"name": name, "stopped": stopped, "purged": purge, "seconds": seconds})
+        console.document({"name": name, "stopped": stopped, "purged": purged, "seconds": round(seconds, 3)})
         return
     console.show(
-        f"lab {name}: "
+        f"{lab}: "
         + (f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
-        + ("; its folder is removed" if purge else "")
+        + ("; its folder is removed" if purged else "")
     )
 
 
 @nodes.command()
-@_name
+@lab_name
 @pass_invocation
 def status(invocation: Invocation, name: str) -> int:
     """Say how the nodes are, and where the lab's registry is.
@@ -117,18 +130,23 @@ def status(invocation: Invocation, name: str) -> int:
     if console.machine:
         console.document(lab.as_dict())
         return lab.code
-    rows = [
-        (one.node.name, one.node.rack_name, one.node.address, _yes(one.running), one.pid or "-", _yes(one.answers))
-        for one in lab.nodes
-    ]
-    console.table(("node", "rack", "address", "runs", "pid", "answers"), rows)
     said = lab.as_dict()
-    for head in ("site", "registry", "trust", "ssh_config"):
-        console.show(f"{head.replace('_', ' '):<10}  {said[head]}")
+    tell_nodes(console, lab.nodes, said, ("site", "registry", "trust", "ssh_config"))
     console.show(f"{'approver':<10}  {said['approver']['principal']}, {said['approver']['key']}")
     if lab.code:
         console.note(f"what to do: gcloud-pk lab nodes up{life.option(name)} mends it")
     return lab.code
+
+
+def tell_nodes(console: Console, nodes: Sequence[Standing], said: Mapping[str, Any], heads: Sequence[str]) -> None:
+    """Show the nodes of a lab as a table, and below it what `said`, its JSON, has under each of `heads`."""
+    rows = [
+        (one.node.name, one.node.rack_name, one.node.address, _yes(one.running), one.pid or "-", _yes(one.answers))
+        for one in nodes
+    ]
+    console.table(("node", "rack", "address", "runs", "pid", "answers"), rows)
+    for head in heads:
+        console.show(f"{head.replace('_', ' '):<10}  {said[head]}")
 
 
 def _yes(value: bool) -> str:
@@ -136,7 +154,7 @@ def _yes(value: bool) -> str:
 
 
 @nodes.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_name
+@lab_name
 @click.argument("node", metavar="NODE")
 @click.argument("command", metavar="[-- CMD...]", nargs=-1, type=click.UNPROCESSED)
 @pass_invocation
@@ -166,9 +184,12 @@ def doctor(invocation: Invocation) -> int:
     """Say what a lab of nodes needs, and what is missing: exit 0, or 5."""
     from gcloud_pk.lab.nodes import doctor as examination
 
-    console = invocation.console
     findings = examination.examine()
-    code = examination.code(findings)
+    return tell_findings(invocation.console, findings, examination.code(findings))
+
+
+def tell_findings(console: Console, findings: Sequence[Finding], code: ExitCode) -> ExitCode:
+    """Show what a doctor found; return `code`."""
     if console.machine:
         console.document({"well": not code, "findings": [f.as_dict() for f in findings]})
         return code

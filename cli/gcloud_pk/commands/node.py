@@ -14,7 +14,6 @@ from gcloud_pk.commands.node_waivers import waivers
 from gcloud_pk.errors import (
     ExitCode,
     GcloudPkError,
-    InvalidInputError,
     PartialError,
     RefusedError,
     UnavailableError,
@@ -69,14 +68,7 @@ def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def site_of(registry: Registry, name: str) -> Site:
     """Return a site of the registry. Raises InvalidInputError, which names those that there are."""
-    sites = registry.sites
-    if name not in sites:
-        raise InvalidInputError(
-            f"the registry {registry.path} has no site {name!r}",
-            details=[f"its sites: {', '.join(sorted(sites)) or 'none'}"],
-            resolution="name one of these with --site, or another registry with --registry DIR",
-        )
-    return sites[name]
+    return registry.site(name, " with --site")
 
 
 def ssh_config_of(invocation: Invocation, site: str, given: Path | None) -> Path | None:

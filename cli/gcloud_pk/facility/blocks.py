@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gcloud_pk.facility.upstream import carried
 from gcloud_pk.model.facility import CoolingComponent, NetworkComponent, PowerComponent, Rack
 from gcloud_pk.model.site import Host, Site
 
@@ -153,15 +154,4 @@ def _reached(links: Sequence[tuple[str, str]], blocks: Sequence[Block], area: st
     for position, block in enumerate(blocks):
         for name in block.ends(area):
             found.setdefault(name, set()).add(position)
-    sources: dict[str, list[str]] = {}
-    for source, target in links:
-        sources.setdefault(target, []).append(source)
-    waiting = list(found)
-    while waiting:
-        name = waiting.pop()
-        for source in sources.get(name, ()):
-            there = found.setdefault(source, set())
-            if not found[name] <= there:
-                there |= found[name]
-                waiting.append(source)
-    return found
+    return carried(links, found)

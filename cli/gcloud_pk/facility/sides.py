@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from gcloud_pk.facility.upstream import carried
+
 Side = Literal["A", "B", "AB", ""]
 """A path; AB is what both paths share, the empty one is a path without a letter."""
 
@@ -24,18 +26,7 @@ def sides_of(
         for position, name in enumerate(names):
             side = _suffix(name) if named else ("AB"[position] if by_position and position < 2 else "")
             found.setdefault(name, set()).add(side)
-    sources: dict[str, list[str]] = {}
-    for source, target in links:
-        sources.setdefault(target, []).append(source)
-    waiting = list(found)
-    while waiting:
-        name = waiting.pop()
-        for source in sources.get(name, ()):
-            reached = found.setdefault(source, set())
-            if not found[name] <= reached:
-                reached |= found[name]
-                waiting.append(source)
-    return {name: _together(letters) for name, letters in found.items()}
+    return {name: _together(letters) for name, letters in carried(links, found).items()}
 
 
 def _suffix(name: str) -> str:

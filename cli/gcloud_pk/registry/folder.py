@@ -139,6 +139,17 @@ class Registry:
         """Sites by name."""
         return self._sound().sites
 
+    def site(self, name: str, how: str = "") -> Site:
+        """Return a site. Raises InvalidInputError, which names those that there are, and `how` to name one."""
+        sites = self.sites
+        if name not in sites:
+            raise InvalidInputError(
+                f"the registry {self.path} has no site {name!r}",
+                details=[f"its sites: {', '.join(sorted(sites)) or 'none'}"],
+                resolution=f"name one of these{how}, or another registry with --registry DIR",
+            )
+        return sites[name]
+
     def cluster_by_uid(self, uid: str) -> tuple[Site, Cluster] | None:
         """Return the site and cluster of a kube-system UID."""
         for site in self.sites.values():

@@ -102,7 +102,7 @@ def look(
     """
     faults = Faults()
     faults.attempt(trusted)
-    site = faults.attempt(lambda: _site(registry, name))
+    site = faults.attempt(lambda: registry.site(name))
     notes: list[str] = []
     if site is not None:
         notes += faults.attempt(lambda: _accredited(registry, name)) or []
@@ -125,17 +125,6 @@ def look(
     assert given is not None  # noqa: S101
     assert secrets is not None  # noqa: S101
     return Ready(site, place, given, plugin, secrets, tuple(notes))
-
-
-def _site(registry: Registry, name: str) -> Site:
-    sites = registry.sites
-    if name not in sites:
-        raise InvalidInputError(
-            f"the registry {registry.path} has no site {name!r}",
-            details=[f"its sites: {', '.join(sorted(sites)) or 'none'}"],
-            resolution="name one of these, or another registry with --registry DIR",
-        )
-    return sites[name]
 
 
 def _accredited(registry: Registry, name: str) -> list[str]:
