@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from tests.unit.lab_commands import run
 
 from gcloud_pk import paths
 from gcloud_pk.console import Console
@@ -368,15 +368,6 @@ def test_programs_that_are_not_at_hand_are_missing_only_where_nothing_may_be_fet
 
 
 # --- the commands ---
-
-
-def run(*arguments: str) -> tuple[int, dict[str, object], str]:
-    from gcloud_pk.main import main
-
-    runner = CliRunner()
-    with runner.isolation() as (out, err, _):
-        code = main(["--format", "json", *arguments])
-        return int(code), json.loads(out.getvalue() or b"{}"), err.getvalue().decode()
 
 
 @pytest.mark.parametrize(

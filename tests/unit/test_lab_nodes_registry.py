@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from tests.unit.lab_commands import run
 
 from gcloud_pk.lab.datacenter import site
 from gcloud_pk.lab.nodes import access, layout, registry
@@ -114,15 +114,6 @@ def test_a_registry_that_was_made_and_not_signed_gets_the_settings_it_lacks(fres
     (fresh.registry / "registry.sha256.sig").unlink()
     registry.ensure(fresh, content, None, SETTINGS)
     assert (fresh.registry / "settings.yaml").read_text() == SETTINGS
-
-
-def run(*arguments: str) -> tuple[int, dict[str, object], str]:
-    from gcloud_pk.main import main
-
-    runner = CliRunner()
-    with runner.isolation() as (out, err, _):
-        code = main(["--format", "json", *arguments])
-        return int(code), json.loads(out.getvalue() or b"{}"), err.getvalue().decode()
 
 
 @pytest.mark.parametrize(
