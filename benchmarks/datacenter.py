@@ -42,7 +42,7 @@ def document(hosts: int) -> Spec:
     rows = -(-racks // PER_ROW)
     whole = hosts * 0.4
     power: list[Spec] = [
-        {"name": f"gen-{n}", "kind": "generator", "kw": whole / 4 + 1, "group": "gens"} for n in range(5)
+        {"name": f"gen-{n}", "kind": "generator", "kw": whole * 1.6 / 4, "group": "gens"} for n in range(5)
     ]
     power += [{"name": f"ats-{side}", "kind": "transfer-switch"} for side in "ab"]
     power += [{"name": f"plant-{side}", "kind": "panel"} for side in "ab"]
@@ -50,9 +50,10 @@ def document(hosts: int) -> Spec:
     power_links += [link(f"ats-{side}", f"plant-{side}") for side in "ab"]
     plant = ["plant-a", "plant-b"]
     cooling: list[Spec] = [
-        {"name": f"chiller-{n}", "kind": "chiller", "kw": whole / 4 + 1, "feeds": plant} for n in range(5)
+        {"name": f"chiller-{n}", "kind": "chiller", "kw": whole / 4 + 1, "feeds": plant, "draws": whole / 20}
+        for n in range(5)
     ]
-    cooling += [{"name": f"pump-{n}", "kind": "pump", "kw": whole, "feeds": plant} for n in range(2)]
+    cooling += [{"name": f"pump-{n}", "kind": "pump", "kw": whole, "feeds": plant, "draws": 2} for n in range(2)]
     cooling += [{"name": f"ring-{n}", "kind": "pipe"} for n in range(2 * rows)]
     cooling_links = [link(f"chiller-{n}", f"pump-{m}") for n in range(5) for m in range(2)]
     cooling_links += [link("pump-0", "ring-0"), link("pump-1", f"ring-{rows}")]
@@ -60,23 +61,34 @@ def document(hosts: int) -> Spec:
         following = (n + 1) % (2 * rows)
         cooling_links += [link(f"ring-{n}", f"ring-{following}"), link(f"ring-{following}", f"ring-{n}")]
     network: list[Spec] = [{"name": f"carrier-{n}", "kind": "carrier"} for n in range(2)]
-    network += [{"name": f"core-{n}", "kind": "core-switch", "feeds": ["pdu-0-a", "pdu-0-b"]} for n in range(2)]
+    network += [
+        {
+            "name": f"core-{n}",
+            "kind": "core-switch",
+            "kw": 0.5,
+            "rack": f"rack-{rack}",
+            "feeds": [f"pdu-{rack}-{side}" for side in "ab"],
+        }
+        for n, rack in enumerate((0, racks - 1))
+    ]
     network_links = [link("carrier-0", "core-0"), link("carrier-1", "core-1"), link("core-0", "core-1")]
     for row in range(rows):
         for side in "ab":
-            power.append({"name": f"ups-{row}-{side}", "kind": "ups", "kw": PER_RACK * PER_ROW * 0.4})
+            power.append({"name": f"ups-{row}-{side}", "kind": "ups", "kw": PER_RACK * PER_ROW * 0.5})
             power_links.append(link(f"ats-{side}", f"ups-{row}-{side}"))
             ahu = f"ahu-{row}-{side}"
-            cooling.append({"name": ahu, "kind": "air-handler", "kw": PER_RACK * PER_ROW * 0.4, "feeds": plant})
+            cooling.append(
+                {"name": ahu, "kind": "air-handler", "kw": PER_RACK * PER_ROW * 0.4, "feeds": plant, "draws": 5}
+            )
             cooling_links.append(link(f"ring-{2 * row + (side == 'b')}", ahu))
     listed = []
     for rack in range(racks):
         row = rack // PER_ROW
         feeds = [f"pdu-{rack}-{side}" for side in "ab"]
         for side in "ab":
-            power.append({"name": f"pdu-{rack}-{side}", "kind": "pdu", "kw": PER_RACK * 0.4})
+            power.append({"name": f"pdu-{rack}-{side}", "kind": "pdu", "kw": PER_RACK * 0.5})
             power_links.append(link(f"ups-{row}-{side}", f"pdu-{rack}-{side}"))
-            network.append({"name": f"tor-{rack}-{side}", "kind": "rack-switch", "feeds": feeds})
+            network.append({"name": f"tor-{rack}-{side}", "kind": "rack-switch", "kw": 0.1, "feeds": feeds})
             network_links += [link(f"core-{n}", f"tor-{rack}-{side}") for n in range(2)]
         listed.append(
             {
@@ -118,9 +130,9 @@ def document(hosts: int) -> Spec:
 def too_small(spec: Spec) -> None:
     for one in spec["power"]["components"]:
         if one["kind"] == "generator":
-            one["kw"] -= 2
+            one["kw"] *= 0.7
         if one["name"].startswith("ups-") and one["name"].endswith("-b"):
-            one["kw"] -= 1
+            one["kw"] *= 0.75
 
 
 def single_switch(spec: Spec) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,11 @@ DATA = Path(__file__).parent / "unit" / "data"
 
 # As gcloud_pk.stack has it, in whatever order files are loaded: a fork is nothing that gRPC should take part in.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+# Images for CI often forbid bytecode. Some thousand starts of the CLI would compile this package each time, and each
+# of pytest-xdist's workers every test: a minute and more of two cores.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_configure() -> None:

@@ -52,10 +52,11 @@ authority: {description: The certificate of the cluster's authority., type: str,
 FOLDER = cluster_node.OURS / "identities"
 _DUE = 1 / 3
 """The part of its life at which a certificate is made anew."""
+_FORM = "sname,sep_multiline,esc_ctrl"
 
 
-def fresh(path: Path, authority: str, hours: int) -> bool:
-    """Whether a kubeconfig is whole, of this authority, and far from its end. Raises `Failed`."""
+def fresh(path: Path, authority: str, hours: int, user: str, group: str) -> bool:
+    """Whether a kubeconfig is whole, of this authority, user and group, and far from its end. Raises `Failed`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
@@ -65,8 +66,16 @@ def fresh(path: Path, authority: str, hours: int) -> bool:
     if mine is None or whose is None or _pem(whose.group(1)).strip() != authority.strip():
         return False
     seconds = int(hours * 3600 * _DUE)
-    words = ["openssl", "x509", "-noout", "-checkend", str(seconds)]
-    return cluster_node.run(words, seconds=10, given=_pem(mine.group(1)), check=False).returncode == 0
+    words = ["openssl", "x509", "-noout", "-subject", "-nameopt", _FORM, "-checkend", str(seconds)]
+    said = cluster_node.run(words, seconds=10, given=_pem(mine.group(1)), check=False)
+    return said.returncode == 0 and {f"CN={user}", f"O={group}"} == subject(said.stdout)
+
+
+def subject(said: str) -> set[str]:
+    """Return what `openssl x509 -subject`, in that form, says of whose a certificate is, each `NAME=VALUE`."""
+    first, _, rest = said.partition("\n")
+    lines = rest.splitlines() if first.strip() == "subject=" else []
+    return {line.strip() for line in lines if line.startswith(" ")}
 
 
 def _pem(encoded: str) -> str:
@@ -101,7 +110,9 @@ def main() -> None:
     try:
         authority = (cluster_node.KUBERNETES / "pki/ca.crt").read_text(encoding="ascii")
         due = [
-            one for one in given["identities"] if not fresh(FOLDER / f"{one['name']}.conf", authority, given["hours"])
+            one
+            for one in given["identities"]
+            if not fresh(FOLDER / f"{one['name']}.conf", authority, given["hours"], one["user"], one["group"])
         ]
         if module.check_mode:
             module.exit_json(changed=bool(due), credentials={}, authority=authority)

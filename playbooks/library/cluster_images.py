@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from playbooks.module_utils import cluster_node
+    from playbooks.module_utils import cluster_node, cluster_store
     from playbooks.module_utils.cluster_node import Failed
 else:
-    from ansible.module_utils import cluster_node
+    from ansible.module_utils import cluster_node, cluster_store
     from ansible.module_utils.cluster_node import Failed
 
 DOCUMENTATION = r"""
 module: cluster_images
 short_description: Pulls images in the background
 description:
-  - A transient unit pulls what is missing while other nodes are made; kubeadm and the kubelet pull by themselves what
-    they do not find, so that a pull that fails here costs nothing but time.
+  - A transient unit pulls what is missing while other nodes are made. Who needs an image and does not find it pulls it
+    himself, so that a pull that fails here costs nothing but time.
 options:
   images: {description: References of images., type: list, elements: str, required: true}
 author: [gcloud-pk]
@@ -36,13 +36,7 @@ pulling: {description: Images that are being pulled., type: list, elements: str,
 """
 
 UNIT = "gcloud-pk-images"
-_PULL = 'for image; do ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d "$image"; done'
-
-
-def missing(listed: str, wanted: list[str]) -> list[str]:
-    """Return the wanted images that `ctr images list --quiet` does not name."""
-    known = set(listed.split())
-    return [image for image in wanted if image not in known]
+_EACH = f'for image; do {" ".join(cluster_store.PULL)} "$image"; done'
 
 
 def main() -> None:
@@ -51,12 +45,11 @@ def main() -> None:
     )
     given: dict[str, Any] = module.params
     try:
-        words = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
-        pulling = missing(cluster_node.run(words, seconds=30, check=False).stdout, given["images"])
+        pulling = cluster_store.lacking(given["images"])
         if pulling and not module.check_mode:
             # One at a time: unpacking several at once is no quicker on the disk of one node.
             words = ["systemd-run", f"--unit={UNIT}", "--collect", "--no-block", "--quiet", "--nice=5"]
-            cluster_node.run([*words, "/bin/sh", "-c", _PULL, "sh", *pulling], seconds=30, check=False)
+            cluster_node.run([*words, "/bin/sh", "-c", _EACH, "sh", *pulling], seconds=30, check=False)
     except Failed as error:
         module.fail_json(msg=str(error))
     # It changes what is in a cache, and nothing that the node is.

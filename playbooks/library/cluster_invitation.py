@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import json
 import secrets
@@ -125,12 +126,18 @@ def invite(given: dict[str, Any]) -> dict[str, Any]:
     token = f"{word[:6]}.{word[6:]}"
     until = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=given["minutes"])
     secret = json.dumps(token_secret(token, until.strftime("%Y-%m-%dT%H:%M:%SZ")))
-    cluster_node.kubectl("create", "--filename=-", given=secret)
-    authority = (cluster_node.KUBERNETES / "pki/ca.crt").read_bytes()
-    said: dict[str, Any] = {"token": token, "discovery": discovery(given["endpoint"], authority, token)}
-    if given["control_planes"]:
-        said["certificate_key"] = _upload()
-        said["encryption"] = cluster_node.ENCRYPTION.read_text(encoding="utf-8")
+    try:
+        cluster_node.kubectl("create", "--filename=-", given=secret)
+        authority = (cluster_node.KUBERNETES / "pki/ca.crt").read_bytes()
+        said: dict[str, Any] = {"token": token, "discovery": discovery(given["endpoint"], authority, token)}
+        if given["control_planes"]:
+            said["certificate_key"] = _upload()
+            said["encryption"] = cluster_node.ENCRYPTION.read_text(encoding="utf-8")
+    except (Failed, OSError):
+        # Nobody is told of it, and so nobody would withdraw it.
+        with contextlib.suppress(Failed):
+            withdraw()
+        raise
     return said
 
 

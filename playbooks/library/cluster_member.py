@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import secrets
 import socket
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from playbooks.module_utils import cluster_node
+    from playbooks.module_utils import cluster_node, cluster_store
     from playbooks.module_utils.cluster_node import Failed
 else:
-    from ansible.module_utils import cluster_node
+    from ansible.module_utils import cluster_node, cluster_store
     from ansible.module_utils.cluster_node import Failed
 
 DOCUMENTATION = r"""
@@ -34,6 +34,11 @@ options:
   port: {description: The port of the API server., type: int, default: 6443}
   control_plane: {description: Whether the node carries the control plane., type: bool, default: false}
   registration: {description: nodeRegistration of kubeadm's v1beta4., type: dict, default: {}}
+  images:
+    description: Images of the node's control plane, which are there before kubeadm begins.
+    type: list
+    elements: str
+    default: []
   configuration: {description: "Documents of the cluster, its kubelets and kube-proxy.", type: str, default: ""}
   digests:
     description: Digests of the settings in force after the act, by what they are of (C(kubelet), C(control_plane)),
@@ -163,13 +168,23 @@ class Work:
             cluster_node.reset(self.lock, seconds=self.given["seconds"])
             self.done("what a run that was killed left is taken back", began)
 
+    def images(self) -> None:
+        """Have the images of this node's control plane: kubeadm would wait for those too that others run."""
+        began = time.monotonic()
+        if self.given["images"]:
+            cluster_store.have(self.given["images"], seconds=self.given["seconds"])
+            self.done("images", began)
+
     def noted(self) -> None:
         """Write down that this node is whole, with the settings it has now."""
+        with contextlib.suppress(FileNotFoundError):
+            cluster_node.KUBELET_SETTINGS.chmod(0o600)  # kubeadm leaves it open for all to read
         cluster_node.record(
             cluster_node.MEMBER,
             cluster=self.given["cluster"],
             control_plane=self.given["control_plane"],
             digests=self.given["digests"],
+            files={one: cluster_node.seen(one) for one in concerns(self.given["control_plane"])},
         )
 
     def begin(self) -> None:
@@ -178,6 +193,7 @@ class Work:
 
     def init(self) -> None:
         """Make the cluster on this node."""
+        self.images()
         self.cleared()
         self.begin()
         if not cluster_node.ENCRYPTION.exists():
@@ -194,6 +210,7 @@ class Work:
 
     def join(self) -> None:
         """Bring this node into the cluster."""
+        self.images()
         self.cleared()
         self.begin()
         file, discovery = cluster_node.SECRETS / "join.yaml", cluster_node.SECRETS / "discovery.conf"
@@ -240,7 +257,7 @@ class Work:
     def programs(self) -> None:
         """Write the manifests of this node's control plane anew; the kubelet starts its programs again."""
         file = cluster_node.SECRETS / "configure.yaml"
-        before = _digest(cluster_node.KUBERNETES / "manifests/kube-apiserver.yaml")
+        before = cluster_node.digest(cluster_node.KUBERNETES / "manifests/kube-apiserver.yaml")
         try:
             document = init_document(self.given, throwaway_token())
             cluster_node.write(file, f"{json.dumps(document)}\n---\n{self.given['configuration']}")
@@ -248,7 +265,7 @@ class Work:
             cluster_node.run(words, seconds=self.given["seconds"], lock=self.lock)
         finally:
             file.unlink(missing_ok=True)
-        if _digest(cluster_node.KUBERNETES / "manifests/kube-apiserver.yaml") != before:
+        if cluster_node.digest(cluster_node.KUBERNETES / "manifests/kube-apiserver.yaml") != before:
             time.sleep(5)  # the kubelet has to see the file and stop the old server before the new one can answer
         self.until(f"https://{_host(self.given['address'])}:{self.given['port']}/readyz", "the API server")
 
@@ -285,11 +302,9 @@ def answers(address: str, port: int) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+def concerns(control_plane: bool) -> tuple[str, ...]:
+    """Return what of a node settings are of."""
+    return ("kubelet", "control_plane") if control_plane else ("kubelet",)
 
 
 def due(act: str, found: cluster_node.Standing, digests: dict[str, Any], *, control_plane: bool) -> bool:
@@ -302,9 +317,10 @@ def due(act: str, found: cluster_node.Standing, digests: dict[str, Any], *, cont
     if act == "leave":
         return found.state != cluster_node.ABSENT
     if act == "configure":
-        concerns = ("kubelet", "control_plane") if control_plane else ("kubelet",)
         known = found.known.get("digests", {})
-        return found.state == cluster_node.JOINED and any(known.get(one) != digests.get(one) for one in concerns)
+        return found.state == cluster_node.JOINED and any(
+            known.get(one) != digests.get(one) for one in concerns(control_plane)
+        )
     return found.state != cluster_node.JOINED
 
 
@@ -331,6 +347,7 @@ def _spec() -> dict[str, Any]:
         "port": {"type": "int", "default": 6443},
         "control_plane": {"type": "bool", "default": False},
         "registration": {"type": "dict", "default": {}},
+        "images": {"type": "list", "elements": "str", "default": []},
         "configuration": {"type": "str", "default": ""},
         "digests": {"type": "dict", "default": {}},
         "discovery": {"type": "str", "no_log": True},

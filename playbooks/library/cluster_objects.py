@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ options:
     type: list
     elements: str
     default: []
+  networks_within:
+    description: The range of all pods; a node whose range is not of it, or is another's too, is refused.
+    type: str
   seconds: {description: The longest wait for them., type: int, default: 90}
 author: [gcloud-pk]
 attributes:
@@ -83,6 +87,21 @@ def networks(nodes: list[str], seconds: float) -> dict[str, str]:
         time.sleep(0.5)
 
 
+def strange(ranges: dict[str, str], within: str) -> str:
+    """Return why nodes must not be routed to by their ranges; empty where they may: a kubelet can say any."""
+    pods = ipaddress.ip_network(within)
+    seen: dict[str, ipaddress.IPv4Network | ipaddress.IPv6Network] = {}
+    for node, text in ranges.items():
+        found = ipaddress.ip_network(text)
+        if found.version != pods.version or not found.subnet_of(pods):  # type: ignore[arg-type] # of one version by now
+            return f"{node} says {text}, which is not within {within}"
+        other = next((name for name, one in seen.items() if one.overlaps(found)), None)
+        if other:
+            return f"{node} says {text}, which {other} has"
+        seen[node] = found
+    return ""
+
+
 def applied(objects: list[dict[str, Any]], manager: str, *, check: bool) -> list[str]:
     """Apply the objects; return those that changed. Raises `Failed`."""
     if not objects:
@@ -102,6 +121,7 @@ def main() -> None:
             "objects": {"type": "list", "elements": "dict", "required": True},
             "manager": {"type": "str", "default": "gcloud-pk-cluster"},
             "networks_of": {"type": "list", "elements": "str", "default": []},
+            "networks_within": {"type": "str"},
             "seconds": {"type": "int", "default": 90},
         },
         supports_check_mode=True,
@@ -109,8 +129,11 @@ def main() -> None:
     given: dict[str, Any] = module.params
     try:
         ranges = networks(given["networks_of"], given["seconds"]) if given["networks_of"] else {}
+        why = strange(ranges, given["networks_within"]) if given["networks_within"] else ""
+        if why:
+            module.fail_json(msg=f"Ranges of pods: {why}. Nothing was changed; see that node, then delete its Node.")
         changed = applied(given["objects"], given["manager"], check=module.check_mode)
-    except Failed as error:
+    except (Failed, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changed), paths=changed, networks=ranges)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import ipaddress
-import re
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from playbooks.module_utils import cluster_node
+    from playbooks.module_utils import cluster_node, cluster_serving
     from playbooks.module_utils.cluster_node import Failed
 else:
-    from ansible.module_utils import cluster_node
+    from ansible.module_utils import cluster_node, cluster_serving
     from ansible.module_utils.cluster_node import Failed
 
 DOCUMENTATION = r"""
@@ -37,6 +34,12 @@ options:
       address: {description: Its address., type: str, required: true}
   awaited: {description: Nodes that are waited for; all where none is named., type: list, elements: str, default: []}
   seconds: {description: The longest wait., type: int, default: 180}
+  network:
+    description:
+      - What to do about a network plug-in that somebody else installs. With it, nodes that miss nothing but their
+        network are not waited for; it is said at once.
+    type: str
+    default: ""
 author: [gcloud-pk]
 attributes:
   check_mode: {support: full, description: Approves nothing and does not wait.}
@@ -56,58 +59,6 @@ approved:
   returned: success
 """
 
-SIGNER = "kubernetes.io/kubelet-serving"
-USAGES = {"digital signature", "key encipherment", "server auth"}
-_SUBJECT = re.compile(r"^subject=O = system:nodes, CN = (system:node:\S+)$", re.MULTILINE)
-_NAMES = re.compile(r"X509v3 Subject Alternative Name:[^\n]*\n\s*([^\n]+)")
-
-
-class Request(NamedTuple):
-    """What a certificate request asks for: its subject's common name, and its alternative names."""
-
-    common_name: str
-    names: frozenset[str]
-
-
-def parsed(text: str) -> Request | None:
-    """Return what `openssl req -noout -subject -text` says; None where it is no request of a node."""
-    subject, names = _SUBJECT.search(text), _NAMES.search(text)
-    if subject is None or names is None:
-        return None
-    return Request(subject.group(1), frozenset(part.strip() for part in names.group(1).split(",")))
-
-
-def refusal(item: dict[str, Any], request: Request | None, nodes: dict[str, str]) -> str | None:
-    """Return why a request must not be approved, or None. `nodes`: name to address."""
-    spec = item["spec"]
-    user = spec.get("username", "")
-    node = user.removeprefix("system:node:")
-    if user == node or node not in nodes:
-        return f"asked by {user!r}, which is none of the cluster's nodes"
-    if "system:nodes" not in spec.get("groups", ()):
-        return f"{user} is not in system:nodes"
-    if set(spec.get("usages", ())) - USAGES or "server auth" not in spec.get("usages", ()):
-        return f"asks for other usages: {', '.join(spec.get('usages', ()))}"
-    if request is None or request.common_name != user:
-        return "its subject is not the node that asks"
-    allowed = {f"DNS:{node}", f"IP Address:{ipaddress.ip_address(nodes[node])}"}
-    if not request.names <= allowed:
-        return f"asks for names that are not {node}'s: {', '.join(sorted(request.names - allowed))}"
-    return None
-
-
-def pending(item: dict[str, Any]) -> bool:
-    """Whether a request of the kubelets' signer waits for somebody."""
-    return item["spec"].get("signerName") == SIGNER and not item.get("status", {}).get("conditions")
-
-
-def decoded(item: dict[str, Any]) -> Request | None:
-    """Return what a request asks for. Raises `Failed`."""
-    pem = base64.b64decode(item["spec"]["request"]).decode("ascii", "replace")
-    words = ["openssl", "req", "-noout", "-subject", "-text", "-verify"]
-    done = cluster_node.run(words, seconds=10, given=pem, check=False)
-    return parsed(done.stdout) if done.returncode == 0 else None
-
 
 def unready(items: list[dict[str, Any]], awaited: list[str]) -> list[str]:
     """Return the awaited nodes that are not Ready."""
@@ -118,6 +69,19 @@ def unready(items: list[dict[str, Any]], awaited: list[str]) -> list[str]:
         if condition["type"] == "Ready" and condition["status"] == "True"
     }
     return [node for node in awaited if node not in ready]
+
+
+def without_network(items: list[dict[str, Any]], awaited: list[str]) -> list[str]:
+    """Return the awaited nodes whose kubelet says that it misses a network plug-in."""
+    return [
+        one["metadata"]["name"]
+        for one in items
+        for condition in one.get("status", {}).get("conditions", ())
+        if condition["type"] == "Ready"
+        and condition["status"] == "False"
+        and "NetworkPluginNotReady" in condition.get("message", "")
+        and one["metadata"]["name"] in awaited
+    ]
 
 
 def available(deployments: list[dict[str, Any]]) -> bool:
@@ -145,45 +109,52 @@ def serves(address: str, authority: str) -> bool:
         return False
 
 
+class ForeignError(Exception):
+    """Nothing is missing but what somebody else brings."""
+
+
 class Settling:
     """The wait: what was approved, what was refused, what is missing."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.nodes: dict[str, str] = {one["name"]: one["address"] for one in given["nodes"]}
         self.awaited: list[str] = given["awaited"] or list(self.nodes)
+        self.network: str = given["network"]
         self.approved: list[str] = []
         self.refused: dict[str, str] = {}
         self.serving: set[str] = set()
 
     def approve(self) -> None:
         """Approve what waits and may be. Raises `Failed`."""
-        good = []
-        for item in filter(pending, cluster_node.objects("certificatesigningrequests")):
-            name = item["metadata"]["name"]
-            why = refusal(item, decoded(item), self.nodes)
-            if why:
-                self.refused[name] = why
-            else:
-                good.append(name)
+        judged = cluster_serving.judged(cluster_node.objects("certificatesigningrequests"), self.nodes)
+        self.refused.update({name: why for name, why in judged.items() if why})
+        good = [name for name, why in judged.items() if not why]
         if good:
             cluster_node.kubectl("certificate", "approve", *good)
             self.approved += good
 
     def missing(self) -> list[str]:
-        """Return what is not well yet, in words. Raises `Failed`."""
-        found = [f"{node} is not Ready" for node in unready(cluster_node.objects("nodes"), self.awaited)]
+        """Return what is not well yet, in words.
+
+        Raises `Failed`, and `ForeignError` where nodes wait for nothing but a network that is not ours.
+        """
+        items = cluster_node.objects("nodes")
+        found = [f"{node} is not Ready" for node in unready(items, self.awaited)]
         authority = str(cluster_node.KUBERNETES / "pki/ca.crt")
         for node in self.awaited:
             if node not in self.serving and serves(self.nodes[node], authority):
                 self.serving.add(node)
         found += [f"{one}'s kubelet has no certificate yet" for one in self.awaited if one not in self.serving]
+        bare = without_network(items, self.awaited)
+        if self.network and bare and set(found) == {f"{node} is not Ready" for node in bare}:
+            raise ForeignError(f"nodes wait for their network ({', '.join(bare)}): {self.network}")
         if not found and not available(cluster_node.objects("deployments", "--namespace=kube-system")):
             found.append("DNS is not available")
         return found
 
 
 def settle(given: dict[str, Any]) -> Settling:
-    """Approve and wait. Raises `Failed`, with what is missing."""
+    """Approve and wait. Raises `Failed`, with what is missing; `ForeignError`, with what somebody else has to bring."""
     work = Settling(given)
     end = time.monotonic() + given["seconds"]
     while True:
@@ -213,6 +184,7 @@ def main() -> None:
             },
             "awaited": {"type": "list", "elements": "str", "default": []},
             "seconds": {"type": "int", "default": 180},
+            "network": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -220,7 +192,7 @@ def main() -> None:
         module.exit_json(changed=False, approved=[])
     try:
         work = settle(module.params)
-    except (Failed, OSError) as error:
+    except (Failed, ForeignError, OSError) as error:
         module.fail_json(msg=str(error))
     for name, why in work.refused.items():
         module.warn(f"Not approved: certificate request {name}: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ module: cluster_shared_settings
 short_description: Uploads the documents of kubeadm and of the kubelets, where they differ
 description:
   - Runs on a control plane. What was uploaded last is told by an annotation of kubeadm's ConfigMap.
+  - Refused where the cluster would be another one (name, endpoint, networks), or of another release of Kubernetes:
+    that is C(kubeadm upgrade)'s work on each node; new manifests alone would also take a cluster back.
 options:
   configuration: {description: "Documents of the cluster, its kubelets and kube-proxy.", type: str, required: true}
   digest: {description: What they are told apart by., type: str, required: true}
@@ -37,10 +40,28 @@ uploaded: {description: Whether they were uploaded., type: bool, returned: succe
 """
 
 
-def known() -> str:
-    """Return the digest of what was uploaded last. Raises `Failed`."""
+_STAYS = re.compile(
+    r"""^ *(clusterName|controlPlaneEndpoint|kubernetesVersion|podSubnet|serviceSubnet): *["']?([^"'\n]*?)["']? *$""",
+    re.MULTILINE,
+)
+
+
+def refusal(live: str, wished: str) -> str:
+    """Return why a cluster must not be told so; empty where it may. Both: kubeadm's ClusterConfiguration in YAML."""
+    now, then = dict(_STAYS.findall(live)), dict(_STAYS.findall(wished))
+    other = [name for name in now if then.get(name, now[name]) != now[name]]
+    if not other:
+        return ""
+    wrong = [f"{name}: it is {now[name]}, asked for is {then[name]}" for name in other]
+    way = "; a release by kubeadm upgrade on each node first, then again" if "kubernetesVersion" in other else ""
+    return f"A cluster that lives keeps these ({', '.join(wrong)}). Nothing of it was changed{way}."
+
+
+def known() -> tuple[str, str]:
+    """Return the digest of what was uploaded last, and kubeadm's ClusterConfiguration. Raises `Failed`."""
     said = json.loads(cluster_node.kubectl("get", *cluster_node.SHARED, "--output=json").stdout)
-    return str(said["metadata"].get("annotations", {}).get(cluster_node.SETTINGS, ""))
+    digest = said["metadata"].get("annotations", {}).get(cluster_node.SETTINGS, "")
+    return str(digest), str(said.get("data", {}).get("ClusterConfiguration", ""))
 
 
 def upload(configuration: str, digest: str) -> None:
@@ -64,7 +85,11 @@ def main() -> None:
     )
     given: dict[str, Any] = module.params
     try:
-        due = known() != given["digest"]
+        digest, live = known()
+        due = digest != given["digest"]
+        why = refusal(live, given["configuration"]) if due else ""
+        if why:
+            module.fail_json(msg=why)
         if due and not module.check_mode:
             upload(given["configuration"], given["digest"])
     except (Failed, ValueError, OSError) as error:

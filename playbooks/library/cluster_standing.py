@@ -40,7 +40,8 @@ standing:
   type: str
   returned: success
 known:
-  description: What the last full run noted of this node.
+  description: What the last full run noted of this node, without the digests of settings that were changed here since;
+    C(drifted) names what those are of.
   type: dict
   returned: success
 nameservers:

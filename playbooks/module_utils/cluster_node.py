@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -27,12 +28,20 @@ SECRETS = Path("/run/gcloud-pk")
 """A folder in memory for what holds a token or a key while kubeadm reads it."""
 ADMIN = KUBERNETES / "admin.conf"
 ETCD_DATA = Path("/var/lib/etcd/data")
+KUBELET_SETTINGS = Path("/var/lib/kubelet/config.yaml")
 LOCK = Path("/run/gcloud-pk-cluster.lock")
+
+_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+WRITTEN = {
+    "kubelet": (KUBELET_SETTINGS,),
+    "control_plane": tuple(KUBERNETES / "manifests" / f"{name}.yaml" for name in _PROGRAMS),
+}
+"""What kubeadm writes settings to, by what they are of. Not etcd's manifest: that is written when a member joins."""
 
 ROUTES = "207"
 """The number by which the kernel knows routes to other nodes' pods (rtnetlink(7), rtm_protocol)."""
 
-TRACES = (KUBERNETES / "kubelet.conf", ADMIN, KUBERNETES / "manifests/etcd.yaml", Path("/var/lib/kubelet/config.yaml"))
+TRACES = (KUBERNETES / "kubelet.conf", ADMIN, KUBERNETES / "manifests/etcd.yaml", KUBELET_SETTINGS)
 """What any kubeadm leaves behind."""
 
 ABSENT, HALF, JOINED, FOREIGN = "absent", "half", "member", "foreign"
@@ -69,13 +78,32 @@ def note(path: Path) -> dict[str, Any] | None:
 
 
 def standing() -> Standing:
-    """Return what this node is, by what lies on it."""
+    """Return what this node is, by what lies on it.
+
+    Of `digests` those are left out whose files are not as they were noted (`drifted`): settings that somebody changed
+    here are not in force as the cluster knows them, and the next run over this node puts them right.
+    """
     member = note(MEMBER)
     if member is not None and (KUBERNETES / "kubelet.conf").exists():
-        return Standing(JOINED, member)
+        drifted = sorted(concern for concern, files in member.get("files", {}).items() if files != seen(concern))
+        digests = {name: digest for name, digest in member.get("digests", {}).items() if name not in drifted}
+        return Standing(JOINED, {**member, "digests": digests, "drifted": drifted})
     if BEGUN.exists() or member is not None:
         return Standing(HALF, note(BEGUN) or {})
     return Standing(FOREIGN if any(trace.exists() for trace in TRACES) else ABSENT, {})
+
+
+def seen(concern: str) -> dict[str, str]:
+    """Return the SHA-256 of each file that settings are put into force by; empty for one that is not there."""
+    return {str(path): digest(path) for path in WRITTEN.get(concern, ())}
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:

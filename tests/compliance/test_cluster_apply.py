@@ -347,7 +347,7 @@ def test_a_stage_waits_for_all_of_the_stage_before() -> None:
 
 
 def test_inside_a_stage_eight_requests_run_at_once() -> None:
-    barrier = threading.Barrier(8, timeout=5)
+    barrier = threading.Barrier(8, timeout=60)
 
     def reply(asked: Asked) -> Any:
         barrier.wait()
@@ -457,7 +457,7 @@ def test_a_stopped_conveyor_begins_nothing_more() -> None:
 
 def test_an_interrupt_ends_a_back_off_at_once() -> None:
     with serving(lambda _: status(503, "later")) as server:
-        conveyor = Conveyor(server.api(patience=30))
+        conveyor = Conveyor(server.api(patience=300))
         failures: list[BaseException] = []
 
         def run() -> None:
@@ -478,7 +478,7 @@ def test_an_interrupt_ends_a_back_off_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             interrupted()
         thread.join()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
         assert len(failures) == 1
 
 

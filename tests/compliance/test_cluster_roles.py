@@ -131,7 +131,8 @@ class _Ports(dict[str, int]):
 
 def test_identities_are_those_of_the_embedded_control_plane() -> None:
     ours = evaluated("{{ cluster_credentials_identities }}")
-    assert {one["name"]: one["group"] for one in ours} == pki.CONTEXTS
+    # But for the administrator's group: on a cluster that stays, what he may do can be taken away.
+    assert {one["name"]: one["group"] for one in ours} == {**pki.CONTEXTS, "admin": "kubeadm:cluster-admins"}
     assert {one["user"] for one in ours} == {f"gcloud-pk:{name}" for name in pki.CONTEXTS}
 
 
@@ -311,3 +312,13 @@ def test_a_node_is_registered_with_its_site_and_rack() -> None:
         "topology.kubernetes.io/region=isb-1",
         "topology.kubernetes.io/zone=rack-2",
     ]
+
+
+@pytest.mark.parametrize(("host", "given"), [("c2", True), ("w1", False)])
+def test_the_key_of_the_clusters_certificates_comes_to_no_worker(host: str, given: bool) -> None:
+    tasks = Path(__file__).parents[2] / "playbooks/roles/cluster_join/tasks/main.yml"
+    (block, *_) = yaml.safe_load(tasks.read_text())
+    join = next(task["cluster_member"] for task in block["block"] if task["name"] == "The node joins")
+    invitation = {"discovery": "{}", "token": "abcdef.0123456789abcdef", "certificate_key": "7f" * 32}
+    said = evaluated(join["certificate_key"], host=host, cluster_join_invitation=invitation, omit="nothing")
+    assert said == ("7f" * 32 if given else "nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -203,21 +204,65 @@ def test_all_sites_are_judged_and_the_nation_with_them(registry_folder: Path, ru
     subjects = {result["subject"].split("/")[0] for result in made["results"]}
     assert {"site", "nation"} <= subjects
     assert code in (ExitCode.FAILED, ExitCode.NOT_CHECKED)  # these sites say nothing of power
-    assert any(sentence.startswith("the sites together: ") for sentence in made["conclusions"])
+    assert any(sentence.startswith("the sites together, for 0 tenants: ") for sentence in made["conclusions"])
     _, out, _ = run("--registry", registry_folder, "datacenter", "validate", "--all")
-    assert "the sites together: " in out.splitlines()[-1]
+    assert "the sites together, for 0 tenants: " in out.splitlines()[-1]
 
 
-def test_an_accreditation_that_expired_is_told_in_a_registry_too(
+def expired(spec: Document) -> None:
+    spec["accreditation"] = {"scheme": "an audit", "expires": "2020-01-31"}
+
+
+def test_an_accreditation_that_expired_is_one_finding_among_all_that_is_wrong(
     registry_folder: Path, run: Run, write: Callable[..., Path]
 ) -> None:
-    def expired(spec: Document) -> None:
-        spec["accreditation"] = {"scheme": "an audit", "expires": "2020-01-31"}
+    path = write(lonely, expired)
+    (registry_folder / "sites" / "isb-1.yaml").write_bytes(path.read_bytes())
+    for words in (("--registry", registry_folder, "datacenter", "validate", "isb-1"), ("datacenter", "validate", path)):
+        code, out, _ = run(*words)
+        assert code == ExitCode.FAILED
+        assert re.search(r"FAIL +DC-051 .*\n(.*\n)*? +observed: an audit: expired on 2020-01-31", out)
+        assert re.search(r"FAIL +DC-004  pdu-2-a: ", out)
+        assert out.splitlines()[-1].endswith("; the accreditation has expired")
 
-    (registry_folder / "sites" / "isb-1.yaml").write_bytes(write(expired).read_bytes())
-    code, _, err = run("--registry", registry_folder, "datacenter", "validate", "isb-1")
-    assert code == ExitCode.INVALID
-    assert "2020-01-31" in err
+
+def test_an_expired_accreditation_says_nothing_against_the_design(write: Callable[..., Path], run: Run) -> None:
+    code, out, _ = run("datacenter", "validate", write(expired))
+    assert code == ExitCode.FAILED
+    assert out.splitlines()[-1] == "isb-1: design consistent with Tier III; the accreditation has expired"
+    assert run("datacenter", "show", write(expired))[0] == 0
+
+
+def test_a_rack_that_draws_too_much_is_one_finding_among_all_that_is_wrong(
+    write: Callable[..., Path], run: Run
+) -> None:
+    code, out, _ = run("datacenter", "validate", write(lonely, at("racks", "rack-1", kw=2)))
+    assert code == ExitCode.FAILED
+    assert re.search(r"FAIL +DC-006  .*rack-1", out)
+    assert re.search(r"FAIL +DC-004  pdu-2-a: ", out)
+
+
+def test_suspended_tenants_count_for_they_come_back(registry_folder: Path, run: Run) -> None:
+    name = "nadra"
+    shutil.copytree(
+        Path(__file__).parents[1] / "unit" / "data" / "registries" / "three-tenants" / "tenants",
+        registry_folder / "tenants",
+        dirs_exist_ok=True,
+    )
+    state = "state: suspended\nby: someone@ntc.example\nreason: unpaid\ntime: 2026-11-01T00:00:00Z\n"
+    (registry_folder / "tenants" / name / "state.yaml").write_text(state)
+    _, out, _ = run("--registry", registry_folder, "datacenter", "validate", "--all", "--format", "json")
+    made = json.loads(out)
+    assert f"tenant/{name}" in {one["subject"] for one in made["results"]}
+    assert any("for 3 tenants (1 of them suspended)" in one for one in made["conclusions"])
+
+
+def test_a_city_that_may_be_a_typing_error_is_told(registry_folder: Path, run: Run) -> None:
+    path = registry_folder / "sites" / "isb-2.yaml"
+    path.write_text(path.read_text().replace("city: Islamabad", "city: Islmabad"))
+    for words in (("datacenter", "validate", "--all"), ("registry", "check")):
+        _, _, err = run("--registry", registry_folder, *words)
+        assert f"{path}:6: spec.location.city: 'Islmabad' may be the 'Islamabad' of site isb-1" in err
 
 
 # --- show -----------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def sound(drawing: Drawing) -> None:
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_no_valid_site_is_drawn_with_an_overlap(path: Path) -> None:
-    found = read_file(path, DAY).site
+    found = read_file(path).site
     assert found is not None
     for drawing in drawings(found):
         sound(drawing)

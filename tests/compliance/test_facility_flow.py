@@ -77,13 +77,15 @@ def test_a_load_shares_a_shortage_exactly_where_it_would_be_missed_less(network:
 
 @settings(max_examples=30, deadline=None)
 @given(networks(), st.data())
-def test_a_load_that_rests_leaves_its_share_to_others(network: Network, data: Any) -> None:
+def test_what_a_load_draws_less_is_left_to_others(network: Network, data: Any) -> None:
     flow, numbers = built(network)
     nodes, arcs, loads = network
     out = data.draw(st.lists(st.sampled_from(numbers), max_size=2, unique=True)) if numbers else []
-    idle = data.draw(st.integers(0, len(loads) - 1))
-    rest = [(node, 0 if number == idle else watts) for number, (node, watts) in enumerate(loads)]
-    assert sum(flow.shortage(out, [idle]).missing.values()) == missing((nodes, arcs, rest), set(out))
+    less = {
+        number: data.draw(st.integers(0, watts)) for number, (_, watts) in enumerate(loads) if data.draw(st.booleans())
+    }
+    rest = [(node, watts - less.get(number, 0)) for number, (node, watts) in enumerate(loads)]
+    assert sum(flow.shortage(out, less).missing.values()) == missing((nodes, arcs, rest), set(out))
 
 
 RING: Network = (

@@ -20,7 +20,7 @@ TODAY = dt.date(2026, 11, 22)
 PLACES = {
     "isb-1": ("Islamabad", "ict", "2b"),
     "lhe-1": ("Lahore", "punjab", "2a"),
-    "khi-1": ("Karachi", "sindh", "2c"),
+    "khi-1": ("Karachi", "sindh", "3"),
 }
 """Sites of three racks, a worker of 16 cores and 64Gi in each: 48 cores, 32 with one rack out."""
 
@@ -63,7 +63,7 @@ def test_tenants_with_room_elsewhere_pass() -> None:
     assert {one.verdict for one in findings} == {Verdict.PASS, Verdict.NOT_APPLICABLE}
     assert verdict(findings, "DC-101", "tenant/moitt") == (
         Verdict.PASS,
-        "isb-1 (Islamabad, zone 2b) to lhe-1 (Lahore, zone 2a)",
+        "isb-1 (Islamabad, zone 2B) to lhe-1 (Lahore, zone 2A)",
     )
     assert verdict(findings, "DC-103", "nation/without/isb-1") == (
         Verdict.PASS,
@@ -77,9 +77,9 @@ def test_tenants_with_room_elsewhere_pass() -> None:
         ("isb-1", {}, "the same site"),
         ("xyz-1", {}, "the registry has no site xyz-1"),
         ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(city="islamabad")}, "both stand in Islamabad"),
-        ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(seismicZone="2B")}, "both stand in seismic zone 2b"),
+        ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(seismicZone="2B")}, "both stand in seismic zone 2B"),
         ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(city="Islamabad ")}, "both stand in Islamabad"),
-        ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(seismicZone="Zone 2-B")}, "both stand in seismic"),
+        ("lhe-1", {"lhe_1": lambda spec: spec["location"].update(city="\uff29slāmābād")}, "both stand in Islamabad"),
         ("lhe-1", {"lhe_1": lambda spec: spec.update(admits=["open"])}, "does not admit restricted data"),
         ("lhe-1", {"lhe_1": lambda spec: spec["clusters"][0].update(admits=["open"])}, "no cluster of lhe-1 admits it"),
         ("lhe-1", {"lhe_1": lambda spec: spec["clusters"][0].update(dedicatedTo="nadra")}, "no cluster of lhe-1"),
@@ -106,6 +106,51 @@ def test_no_recovery_site_and_no_seismic_zone_are_not_checked() -> None:
     zoneless = nation(lhe_1=lambda spec: spec["location"].pop("seismicZone"))
     findings = judge_all(zoneless, tenants(("moitt", "isb-1", "lhe-1", "4")), TODAY)
     assert verdict(findings, "DC-101", "tenant/moitt")[0] is Verdict.NOT_CHECKED
+
+
+def test_a_city_that_may_be_the_same_one_is_not_checked() -> None:
+    nearly = nation(lhe_1=lambda spec: spec["location"].update(city="Islamabd", province="ict"))
+    findings = judge_all(nearly, tenants(("moitt", "isb-1", "lhe-1", "4")), TODAY)
+    (one,) = [one for one in findings if (one.id, one.subject) == ("DC-101", "tenant/moitt")]
+    assert one.verdict is Verdict.NOT_CHECKED
+    assert one.reason == "'Islamabad' and 'Islamabd' may be one city: one spelling for one city, in sites/"
+
+
+@pytest.mark.parametrize("role", ["storage", "gateway"])
+def test_hosts_of_other_work_are_no_room_for_tenants(role: str) -> None:
+    busy = nation(isb_1=lambda spec: [one.update(role=role) for one in spec["hosts"][4:]])
+    findings = judge_all(busy, tenants(("moitt", "isb-1", "lhe-1", "1")), TODAY)
+    # w1 alone is left, and its rack is taken out
+    assert verdict(findings, "DC-102", "site/isb-1") == (
+        Verdict.FAIL,
+        "1 of cpu short with rack-1 of isb-1 out for 1 tenant: moitt",
+    )
+
+
+def test_control_planes_run_pods_where_there_is_nothing_else_and_not_beside_storage() -> None:
+    alone = nation(isb_1=lambda spec: spec.update(hosts=spec["hosts"][:3]))
+    wanted = tenants(("moitt", "isb-1", "lhe-1", "32"))
+    assert verdict(judge_all(alone, wanted, TODAY), "DC-102", "site/isb-1")[0] is Verdict.PASS
+    beside = nation(isb_1=lambda spec: [one.update(role="storage") for one in spec["hosts"][3:]])
+    assert verdict(judge_all(beside, wanted, TODAY), "DC-102", "site/isb-1")[0] is Verdict.FAIL
+
+
+def test_hosts_that_may_not_hold_a_class_are_no_room_for_its_tenants() -> None:
+    partly = nation(isb_1=lambda spec: spec["hosts"][5].update(holds=["open"]))
+    findings = judge_all(partly, tenants(("moitt", "isb-1", "lhe-1", "17")), TODAY)
+    assert verdict(findings, "DC-102", "site/isb-1") == (
+        Verdict.FAIL,
+        "1 of cpu short with rack-1 of isb-1 out for 1 tenant: moitt",
+    )
+
+
+def test_what_the_kubelet_keeps_for_the_system_is_no_room_for_tenants() -> None:
+    kept = nation(isb_1=lambda spec: spec["clusters"][0].update(kubelet={"systemReservedCpu": "500m"}))
+    findings = judge_all(kept, tenants(("moitt", "isb-1", "lhe-1", "32")), TODAY)
+    assert verdict(findings, "DC-102", "site/isb-1") == (
+        Verdict.FAIL,
+        "1 of cpu short with rack-1 of isb-1 out for 1 tenant: moitt",
+    )
 
 
 def test_a_site_must_hold_its_tenants_with_any_one_rack_out() -> None:

@@ -27,7 +27,7 @@ def designs(draw: Any) -> Document:
     for area in AREAS:
         grid = spec[area]
         for one in grid["components"]:
-            if "kw" in one:
+            if "kw" in one and area != "network":  # there it is what it draws
                 one["kw"] = 1000
         names = [one["name"] for one in grid["components"]]
         kinds = {one["name"]: one["kind"] for one in grid["components"]}
@@ -46,6 +46,11 @@ def designs(draw: Any) -> Document:
     for one in (*spec["cooling"]["components"], *spec["network"]["components"]):
         if "feeds" in one and draw(st.booleans()):
             one["feeds"] = draw(feeds)
+    for one in spec["network"]["components"]:
+        if one["kind"] == "core-switch" and draw(st.integers(0, 3)) == 0:
+            one["kind"] = "router"
+        if "feeds" in one and draw(st.integers(0, 3)) == 0:
+            one["rack"] = f"rack-{draw(st.integers(1, 3))}"
     for rack in spec["racks"]:
         if draw(st.booleans()):
             rack["switches"] = draw(st.lists(st.sampled_from(switches), min_size=1, max_size=2, unique=True))
@@ -57,6 +62,8 @@ class SlowJudge:
 
     def __init__(self, spec: Document, area: str = "", out: Element = ()) -> None:
         gone = {one: {out} if one == area else set() for one in AREAS}
+        for one in AREAS if area == "rack" else ():
+            gone[one] |= {(c["name"],) for c in spec[one]["components"] if self._stands(spec, one, c) == out[1]}
         live = {"power": self._live(spec, "power", gone["power"])}
         for one in ("cooling", "network"):
             dead = {(c["name"],) for c in spec[one]["components"] if "feeds" in c and not live["power"] & {*c["feeds"]}}
@@ -69,11 +76,25 @@ class SlowJudge:
             for one in planes
             if live["power"] & {*racks[one["rack"]]["feeds"]} and live["cooling"] & {*racks[one["rack"]]["cooling"]}
         ]
-        self.answering = sum(bool(live["network"] & {*rack["switches"]}) for rack in up)
+        answering = [rack for rack in up if live["network"] & {*rack["switches"]}]
         inside = self._graph(spec, "network", gone["network"]).to_undirected()
         inside.remove_nodes_from([one["name"] for one in spec["network"]["components"] if one["kind"] == "carrier"])
-        joined = [1 + sum(self._joined(inside, one, other) for other in up if other is not one) for one in up]
-        self.together = max(joined, default=0)
+        groups = [[other for other in up if other is one or self._joined(inside, one, other)] for one in up]
+        largest = max(groups, key=len, default=[])
+        self.together = len(largest)
+        if len(largest) >= 2:  # of three: a quorum
+            answering = [rack for rack in answering if rack in largest]
+            segment = inside.subgraph([c["name"] for c in spec["network"]["components"] if c["kind"] != "router"])
+            pairs = [(one, other) for one in answering for other in answering if one is not other]
+            if not all(self._joined(segment, *pair) for pair in pairs):
+                answering = []  # the endpoint's address cannot move between all of them
+        self.answering = len(answering)
+
+    @staticmethod
+    def _stands(spec: Document, area: str, component: Document) -> str | None:
+        field = {"power": "feeds", "cooling": "cooling", "network": "switches"}[area]
+        listing = [rack["name"] for rack in spec["racks"] if component["name"] in rack[field]]
+        return component.get("rack") or (listing[0] if len(listing) == 1 else None)
 
     @staticmethod
     def _graph(spec: Document, area: str, gone: Iterable[Element]) -> nx.DiGraph[str]:

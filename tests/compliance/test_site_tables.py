@@ -14,9 +14,11 @@ import pytest
 import yaml
 from tests.unit.test_request_command import Run
 
+from gcloud_pk.commands.node import site_files
 from gcloud_pk.errors import RefusedError
 from gcloud_pk.model.site import Site
 from gcloud_pk.registry import governance, tables
+from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.sites import SiteFile, read_file
 
 TODAY = dt.date(2026, 11, 22)
@@ -78,7 +80,7 @@ def said(found: SiteFile) -> list[str]:
 
 
 def site_of(path: Path) -> Site:
-    found = read_file(path, TODAY)
+    found = read_file(path)
     assert said(found) == []
     assert found.site is not None
     return found.site
@@ -119,7 +121,7 @@ _POWER_IN_YAML = "components: [{name: pdu-a, kind: pdu, kw: 9}, {name: pdu-b, ki
 def test_every_table_has_its_columns_from_the_model(lay: Lay, field: str) -> None:
     columns = list(tables.TABLES[field].columns)
     path = lay({field: ",".join(columns) + "\n"})
-    assert read_file(path, TODAY).problems == ()
+    assert read_file(path).problems == ()
     assert set(tables.TABLES[field].required) <= set(columns)
 
 
@@ -155,7 +157,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     ),
     "an address twice": (
         {"hosts": HOSTS.replace("10.207.0.22", "10.207.0.21")},
-        ["khi-1.hosts.csv:3: address: 10.207.0.21 is that of hosts[0] already; expected each its own"],
+        ["khi-1.hosts.csv:3: address: 10.207.0.21 is that of host w1 already; expected each its own"],
     ),
     "a loop": (
         {"powerLinks": LINKS + "pdu-a,pdu-b\npdu-b,pdu-a\n"},
@@ -201,6 +203,39 @@ BAD: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
         [("khi-1.powerlinks.csv:3: holds U+202E RIGHT-TO-LEFT OVERRIDE; expected no characters "
           "that hide what the line says")],
     ),
+    "rows of nothing, as spreadsheets leave them": (
+        {"powerLinks": LINKS + ",\n , \n"},
+        ["khi-1.powerlinks.csv:4: is a row of empty cells; expected values, or no such line",
+         "khi-1.powerlinks.csv:5: is a row of empty cells; expected values, or no such line"],
+    ),
+    "formulas": (
+        {"hosts": HOSTS.replace("rack-1,worker,0.4", '"=CONCAT(""rack-"",1)",worker,=1+1')},
+        ["khi-1.hosts.csv:2: kw: is a formula; expected the value that it comes to",
+         "khi-1.hosts.csv:2: rack: is a formula; expected the value that it comes to"],
+    ),
+    "a cell without an end": (
+        {"powerLinks": LINKS + "pdu-a," + "x" * 200_000 + "\n"},
+        [("khi-1.powerlinks.csv:4: is no CSV: field larger than field limit (131072); expected cells of at most "
+         "131072 characters")],
+    ),
+    "a line break in quotes, and a mistake after it": (
+        {"hosts": HOSTS.replace(",rack-1,worker", ',"rack\n-1",worker').replace("10.207.0.22", "x")},
+        [("khi-1.hosts.csv:2: rack: cannot be 'rack\\n-1'; expected a DNS label: lower-case letters, digits and '-', "
+         "beginning and ending with a letter or digit"),
+         "khi-1.hosts.csv:4: address: cannot be 'x'; expected an IP address, such as 10.207.0.11"],
+    ),
+    "fifty megabytes": (
+        {"powerLinks": LINKS + "utility-a,pdu-a\n" * 3_200_000},
+        ["khi-1.powerlinks.csv: is larger than 16 MiB; expected at most 16 MiB"],
+    ),
+    "UTF-16": (
+        {"powerLinks": LINKS.encode("utf-16")},
+        ["khi-1.powerlinks.csv:1: holds bytes that are not UTF-8; expected a text in UTF-8"],
+    ),
+    "a first line for spreadsheets": (
+        {"powerLinks": "sep=;\n" + LINKS},
+        ["khi-1.powerlinks.csv:1: separates its columns by ';'; expected commas, as RFC 4180 has them"],
+    ),
     "separated by semicolons": (
         {"powerLinks": LINKS.replace(",", ";")},
         ["khi-1.powerlinks.csv:1: separates its columns by ';'; expected commas, as RFC 4180 has them"],
@@ -211,7 +246,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_with_a_table_is_named_by_file_line_and_column(lay: Lay, case: str) -> None:
     changed, expected = BAD[case]
-    found = read_file(lay(TABLES | changed), TODAY)
+    found = read_file(lay(TABLES | changed))
     assert said(found) == expected
     assert found.site is None
     assert (found.reading and found.reading.model) is None or case in _RULES
@@ -222,7 +257,7 @@ _RULES = {"a supply that is not there", "an address twice", "a loop", "a capacit
 
 
 def test_a_table_that_cannot_be_read_makes_nothing_else_wrong(lay: Lay) -> None:
-    found = read_file(lay(TABLES | {"racks": "nam\n", "powerComponents": "nam\n"}), TODAY)
+    found = read_file(lay(TABLES | {"racks": "nam\n", "powerComponents": "nam\n"}))
     assert {str(wrong.file).rpartition("/")[2] for wrong in found.problems} == {
         "khi-1.racks.csv",
         "khi-1.powercomponents.csv",
@@ -238,12 +273,12 @@ def test_a_table_outside_of_a_registry_may_not_be_a_link_to_elsewhere(lay: Lay, 
     (folder / "khi-1.hosts.csv").unlink()
     (folder / "khi-1.hosts.csv").symlink_to(tmp_path / "secret")
     with pytest.raises(RefusedError, match="leads out of") as refused:
-        read_file(path, TODAY)
+        read_file(path)
     assert "root:" not in str(refused.value.details)
 
 
 def test_a_list_that_is_none_is_named_in_the_site_file(lay: Lay) -> None:
-    (wrong,) = said(read_file(lay({"hosts": HOSTS}, hosts="see the table"), TODAY))
+    (wrong,) = said(read_file(lay({"hosts": HOSTS}, hosts="see the table")))
     assert wrong.startswith("khi-1.yaml:")
     assert wrong.endswith("spec.hosts: cannot be 'see the table'; expected a list")
 
@@ -267,6 +302,14 @@ def test_the_bytes_of_tables_are_covered_by_the_registrys_signature(lay: Lay, si
     }  # fmt: skip
     assert found.files["sites/khi-1.hosts.csv"] == HOSTS.encode()
     assert len(found.sites["khi-1"].spec.hosts) == 2
+
+
+def test_the_record_of_a_run_over_nodes_covers_tables_too(lay: Lay, sites: Path) -> None:
+    lay(TABLES, sites)
+    registry = Registry(sites.parent)
+    found = site_files(registry, registry.sites["khi-1"])
+    assert set(found) == {name for name in registry.governance.files if name.startswith("sites/khi-1")}
+    assert found["sites/khi-1.hosts.csv"] == HOSTS.encode()
 
 
 def test_a_row_changed_after_the_signature_is_refused(run: Run, lay: Lay, sites: Path, keys: Path, trust: Path) -> None:
@@ -324,10 +367,10 @@ def test_init_copies_the_tables_of_a_site_with_it(run: Run, lay: Lay, tmp_path: 
 def many(number: int) -> dict[str, str | bytes]:
     """Return tables of a site of `number` hosts, twenty to a rack."""
     rows: dict[str, list[list[str]]] = {field: [list(tables.TABLES[field].columns)] for field in TABLES}
-    rows["powerComponents"].append(["utility-a", "9000", "", "utility", ""])
+    rows["powerComponents"].append(["utility-a", "9000", "", "", "utility", ""])
     for r in range(number // 20):
         pair = [f"pdu-{r}-a", f"pdu-{r}-b"]
-        rows["powerComponents"] += [[pdu, "20", "hall-1", "pdu", ""] for pdu in pair]
+        rows["powerComponents"] += [[pdu, "20", "hall-1", "", "pdu", ""] for pdu in pair]
         rows["powerLinks"] += [["utility-a", pdu] for pdu in pair]
         rows["racks"].append([f"rack-{r}", "hall-1", "a", "12", ";".join(pair), "", ""])
         for n in range(20):
@@ -354,6 +397,6 @@ def test_what_is_wrong_with_every_row_is_said_in_time_too(lay: Lay) -> None:
     tables = many(2000)
     path = lay(tables | {"hosts": str(tables["hosts"]).replace("10.", "1O.").replace("pdu-", "pud-")})
     begun = time.process_time()
-    found = read_file(path, TODAY)
+    found = read_file(path)
     assert time.process_time() - begun < 10
     assert len(found.problems) == 2000 * 3

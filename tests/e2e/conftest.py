@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +71,27 @@ class RunningLab:
         done = subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=60)
         assert not check or done.returncode == 0, f"kubectl {args}: {done.stderr}"
         return done
+
+    def audit_written(self) -> None:
+        """Wait until the audit log has what was asked of the API server so far: a line follows its answer.
+
+        A question that nobody else asks is the last in order: it is sent when every earlier answer has arrived.
+        """
+        word = f"fence-{secrets.token_hex(8)}"
+        log = self.folder / "log" / "audit.log"
+        size = log.stat().st_size
+        self.kubectl("get", "--raw", f"/api/v1/namespaces/default/configmaps/{word}", check=False)
+        deadline = time.monotonic() + 60
+        while not self._logged(log, size, word):
+            assert time.monotonic() < deadline, "the audit log does not go on"
+            time.sleep(0.02)
+
+    @staticmethod
+    def _logged(log: Path, since: int, word: str) -> bool:
+        with log.open("rb") as stream:
+            # A log that became too large begins anew.
+            stream.seek(since if since <= log.stat().st_size else 0)
+            return any(word in line and '"ResponseComplete"' in line for line in stream.read().decode().splitlines())
 
 
 def environment(state: Path) -> dict[str, str]:

@@ -36,12 +36,13 @@ def layout_of(said: dict[str, Any]) -> Layout:
 
 
 @contextmanager
-def bare_centre(state: Path, *, count: int = 3, name: str | None = None) -> Iterator[Nodes]:
+def bare_centre(state: Path, *, count: int = 3, name: str | None = None, network: str | None = None) -> Iterator[Nodes]:
     """Bring up a lab data centre that lies under `state`, and remove it with all it wrote."""
     require(count)
     name = name or f"t{os.getpid()}"
     env = environment(state)
     words = ["lab", "datacenter", "up", "--name", name, "--nodes", str(count), "--format", "json"]
+    words += ["--network", network] if network else []
     try:
         up = subprocess.run([CLI, *words], capture_output=True, text=True, env=env, timeout=900)
         assert up.returncode == 0, up.stderr

@@ -147,7 +147,7 @@ def settle(ministry: Ministry, tenant: str, namespace: str) -> None:
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     made = {"apiVersion": "v1", "kind": "List", "items": [space, *objects(tenant, namespace)]}
     ministry.lab.kubectl("apply", "-f", "-", input=json.dumps(made))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     # Of four Deployments, of two StatefulSets, and two of nobody; the lab has no node for a DaemonSet.
     while len(ministry.live("pods", namespace)) < 8:
         assert time.monotonic() < deadline, ministry.live("pods", namespace)

@@ -98,8 +98,9 @@ class Ministry:
     def audited(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the API server's own record of what it was asked from `since` on.
 
-        A line is written after the answer has gone: what was asked before and told later is left out.
+        A line is written after the answer has gone: it is waited for, and what was asked before `since` is left out.
         """
+        self.lab.audit_written()
         path = self.lab.folder / "log" / "audit.log"
         with path.open("rb") as stream:
             stream.seek(since)

@@ -37,7 +37,7 @@ def main(given: dict[str, Any]) -> int:
     )
     try:
         return run_harden(
-            Invocation({"registry": given["registry"], "format": "json"}), order, Path(given["home"]), b"", 0
+            Invocation({"registry": given["registry"], "format": "json"}), order, Path(given["home"]), {}, 0
         )
     except GcloudPkError as error:
         sys.stdout.write(json.dumps({"error": error.as_dict()}))

@@ -128,7 +128,7 @@ def administrator(kubeconfig_path: Path) -> Api:
 
 def apply(api: Api, manifest: dict[str, Any], manager: str = labels.FIELD_MANAGER) -> None:
     """Server-side apply; tries again while a definition or parameter is not yet known to the server."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         answer = api.request(
             "PATCH", _key(manifest).path, body=manifest, content_type="application/apply-patch+yaml",
@@ -149,7 +149,7 @@ def install_platform(api: Api) -> None:
 
 def wait_in_force(api: Api) -> None:
     asked = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": platform.CANARY_CONFIG_MAP}}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         answer = api.request(
             "POST", CONFIG_MAP.path(labels.SYSTEM_NAMESPACE), body=asked, params={"dryRun": "All"}

@@ -33,7 +33,7 @@ def ministry(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Itera
         made.run("tenant", "offboard", tenant, "--confirm", tenant, "--delete-data", check=None)
 
 
-def eventually(ask: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def eventually(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := ask()):
         assert time.monotonic() < deadline, what

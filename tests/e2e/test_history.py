@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,6 @@ def test_a_second_run_writes_nothing_to_the_registry_or_the_cluster_though_the_h
     size = ministry.audit_size()
     ministry.onboard("ditto")
     assert file_of(ministry, "ditto").read_bytes() == before
-    time.sleep(0.5)
     writes = [
         e
         for e in ministry.audited(size)

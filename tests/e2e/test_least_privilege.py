@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,6 +42,7 @@ from gcloud_pk.cluster.kinds import (
     key_of,
 )
 from gcloud_pk.cluster.transport import Api
+from gcloud_pk.lab import controlplane
 from gcloud_pk.model import labels
 from gcloud_pk.proof import residents
 from gcloud_pk.proof.ground import OPTIONAL_GROUPS
@@ -50,6 +51,7 @@ from gcloud_pk.proof.surroundings import KINDS
 from gcloud_pk.render import data
 
 MERGE_PATCH = "application/merge-patch+json"
+ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 BY_HAND = {"fieldManager": "by-hand"}
 CONFIRMED = ("--yes", "--no-verify")
 
@@ -111,15 +113,32 @@ class Place:
     @contextmanager
     def without(self, path: str, held: list[Right], *taken: Right) -> Iterator[None]:
         """Take rights out of a role, and put them back."""
-        self._write(path, [right for right in held if right not in taken])
+        self.patch(path, {"rules": [right.rule for right in held if right not in taken]})
+        self._until(path, taken, given=False)
         try:
             yield
         finally:
-            self._write(path, held)
+            self.patch(path, {"rules": [right.rule for right in held]})
+            self._until(path, taken, given=True)
 
-    def _write(self, path: str, held: list[Right]) -> None:
-        self.patch(path, {"rules": [right.rule for right in held]})
-        time.sleep(0.15)  # the authorizer's cache follows the store by moments
+    def _until(self, path: str, rights: Sequence[Right], *, given: bool) -> None:
+        """Wait until the authorizer knows: its cache follows the store by moments, on a busy machine by long ones."""
+        end = time.monotonic() + 30
+        while any(self._may(right, in_namespace="/namespaces/" in path) is not given for right in rights):
+            assert time.monotonic() < end, "the authorizer does not take it in"
+            time.sleep(0.01)
+
+    def _may(self, right: Right, *, in_namespace: bool) -> bool:
+        rule = right.rule
+        attributes = {"verb": right.verb, "group": rule["apiGroups"][0], "name": right.name}
+        attributes["resource"], _, attributes["subresource"] = rule["resources"][0].partition("/")
+        if in_namespace:
+            attributes["namespace"] = labels.SYSTEM_NAMESPACE
+        groups = ["gcloud:platform", "system:authenticated"]
+        spec = {"user": ONBOARDER, "groups": groups, "resourceAttributes": attributes}
+        answer = self.admin.request("POST", ACCESS_REVIEWS, body={"spec": spec})
+        assert answer.ok, answer.message
+        return bool(answer.body["status"]["allowed"])
 
     def patch(self, path: str, change: dict[str, Any]) -> None:
         """Change an object by hand, as a cluster administrator may."""
@@ -129,7 +148,7 @@ class Place:
             answer = self.admin.request("PATCH", path, body=change, content_type=MERGE_PATCH, params=BY_HAND)
         assert answer.ok, answer.message
 
-    def put(self, manifest: dict[str, Any], seconds: float = 5) -> None:
+    def put(self, manifest: dict[str, Any], seconds: float = 60) -> None:
         """Make an object anew. What a quota that is being counted refuses is tried again."""
         key = key_of(manifest)
         self.remove(key.path)
@@ -447,6 +466,9 @@ def verdicts(place: Place) -> dict[tuple[Right, ...], subprocess.CompletedProces
     place.remove(LEASE.path(labels.SYSTEM_NAMESPACE, "tenant-held"))
     place.ministry.run("onboard", "held", *CONFIRMED)
     lab = place.ministry.lab
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("XDG_STATE_HOME", lab.env["XDG_STATE_HOME"])
+        known = controlplane.status(lab.name)
 
     def verify(number: int) -> subprocess.CompletedProcess[str]:
         name = f"verifier-{number}"
@@ -455,8 +477,7 @@ def verdicts(place: Place) -> dict[tuple[Right, ...], subprocess.CompletedProces
         subject = {"apiGroup": ROLE.group, "kind": "Group", "name": name}
         place.put(manifest_of(CLUSTER_ROLE, {"name": name}, rules=rules))
         place.put(manifest_of(CLUSTER_ROLE_BINDING, {"name": name}, roleRef=role, subjects=[subject]))
-        made = lab.gcloud_pk("lab", "kubeconfig", "--name", lab.name, "--group", name, "--user", name, check=0)
-        files = f"{lab.kubeconfig}:{made.stdout.strip()}"
+        files = f"{lab.kubeconfig}:{controlplane.tenant_kubeconfig(known, (name,), name)}"
         return place.ministry.run("--kubeconfig", files, "--verify-context", name, "--format", "json",
                                   "tenant", "verify", "held", check=None)  # fmt: skip
 

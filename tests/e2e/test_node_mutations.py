@@ -16,7 +16,7 @@ from gcloud_pk.model.site import Site
 from gcloud_pk.nodes import catalogue
 from gcloud_pk.registry.folder import Registry
 
-HOSTS = 3
+HOSTS = 2
 ALL = mutations()
 
 

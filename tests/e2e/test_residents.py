@@ -52,7 +52,7 @@ def ministry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministry]:
 
 def plant(admin: Api, path: str, spec: dict[str, Any]) -> None:
     """Create an object once the policy that is gone has been forgotten."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (answer := admin.request("POST", path, body={"metadata": {"name": "planted"}, "spec": spec})).ok:
         assert time.monotonic() < until, answer.message
         time.sleep(0.1)

@@ -152,7 +152,7 @@ def everywhere(right: str, *who: str, places: tuple[Place, ...] = (OWN, SIBLING)
     return [f"{right} by {one}, in {place.words}" for one in who for place in places]
 
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds until a change is seen; milliseconds where nothing else runs."""
 IN_ALL, OF_OTHERS = "somebody in every group of the tenant", "somebody in every group of another tenant"
 

@@ -142,7 +142,7 @@ class Tenancy:
         return sha256((self.folder / "history.jsonl").read_bytes().splitlines(keepends=True)[-1]).hexdigest()
 
 
-def eventually(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def eventually(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := ask()):
         assert time.monotonic() < deadline, what

@@ -116,7 +116,7 @@ def workload(kind: str, name: str, image: str = IMAGE) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def eventually(ask: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def eventually(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := ask()):
         assert time.monotonic() < deadline, what

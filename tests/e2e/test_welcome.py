@@ -113,7 +113,7 @@ def test_the_sample_of_the_page_is_admitted_as_it_stands_and_its_pods_are_made(
         "deployment.apps/hello created", "service/hello created", "ingress.networking.k8s.io/hello created",
     ]  # fmt: skip
     wanted = next(yaml.safe_load_all(sample))["spec"]["replicas"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(pods := kubectl(ministry, config, "get", "pods", "-o", "name").stdout.split()) < wanted:
         events = kubectl(ministry, config, "get", "events", "--field-selector=type=Warning").stdout
         assert time.monotonic() < deadline, events

@@ -99,7 +99,8 @@ class ScriptedWorks:
         self._slow("bootstrap")
         self.script.note("bootstrap", *(host.name for host in hosts))
         outcome = self._outcome("bootstrap", cluster.name)
-        world = self.script.world
+        world = {**self.script.world, "known": cluster.uid}
+        self.script.world = world
         if outcome.written and not world["nodes"]:
             world["nodes"][hosts[0].name] = True
             world["etcd"] = [hosts[0].name]
@@ -143,10 +144,11 @@ class ScriptedWorks:
         self.script.note("addons", *sorted(host.name for host in hosts))
         return self._outcome("addons", cluster.name)
 
-    def observe(self, site: Site, cluster: Cluster) -> Observation:
+    def observe(self, site: Site, cluster: Cluster, *, whole: bool = False) -> Observation:
         world, down = self.script.world, self.script.get("down")
         return Observation(
-            UID,
+            self.script.get("uid") or UID,
             tuple(Node(name, name not in down, "v1.36.3") for name in world["nodes"]),
             tuple(EtcdMember(name, name not in down) for name in world["etcd"]),
+            {name: ("kubelet",) for name in self.script.get("drifted") if whole or name.startswith("c")},
         )

@@ -39,14 +39,14 @@ def test_a_run_in_a_thread_ends_soon_after_it_is_halted(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=lambda: results.append(play(order, tell, halt=halt)))
     thread.start()
-    assert sleeping.wait(60)
+    assert sleeping.wait(120)
     time.sleep(1)
     began = time.monotonic()
     halt.set()
-    thread.join(30)
+    thread.join(120)
 
     assert not thread.is_alive()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120, "the command would have slept for 300 s"
     assert results[0].interrupted
     assert results[0].run.hosts["c1"].problem
     assert signal.getsignal(signal.SIGINT) is before

@@ -219,6 +219,34 @@ def test_what_a_living_cluster_cannot_take_is_said_by_the_preview(
     assert standing.script.taken() == []
 
 
+def test_the_control_planes_are_never_all_exchanged_at_once(standing: Desk) -> None:
+    others = [host("c4", 14), host("c5", 15), host("c6", 16), host("w1", 21), host("w2", 22)]
+    result = standing.preview(site(*others))
+
+    assert "none of the control planes that it has would stay (c1, c2, c3)" in result.error
+    assert standing.script.taken() == []
+
+
+def test_a_cluster_that_was_made_is_never_begun_anew_in_its_place(standing: Desk) -> None:
+    standing.script.set(uid="6c0e1c3e-0000-4000-8000-00000000000f")
+    result = standing.up(site(failureDetection="fast"))
+
+    assert "has the UID 6c0e1c3e-0000-4000-8000-00000000000f; it had" in result.error
+    assert standing.script.world["known"] == scripted.UID  # the playbook is told, and refuses to begin another
+
+
+def test_a_cluster_is_not_taken_down_by_leaving_it_out(standing: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = site(version=None)
+    refused = standing.up(found)
+
+    assert "a cluster is not taken down by leaving it out of the site file" in refused.error
+    assert standing.script.taken() == []
+
+    monkeypatch.setenv("GCLOUD_PK_DISMANTLE", "lab-dc/lab-dc-a")
+    assert standing.up(found).error == ""
+    assert standing.script.taken() == ["reset c1,c2,c3,w1,w2"]
+
+
 def test_a_refresh_finds_a_node_that_is_gone_and_a_machine_off_its_baseline(standing: Desk) -> None:
     world = standing.script.world
     del world["nodes"]["w2"]
@@ -232,6 +260,14 @@ def test_a_refresh_finds_a_node_that_is_gone_and_a_machine_off_its_baseline(stan
     result = standing.up(site())
     assert result.operations == {"Member w2": "create", "HardenedNode c2": "update"}
     assert standing.stack(site()).outputs()["kubeconfigs"].secret
+
+
+def test_a_refresh_finds_settings_that_were_changed_on_a_node_and_the_next_up_puts_them_right(standing: Desk) -> None:
+    standing.script.set(drifted=["c2", "w1"])
+    assert standing.refresh(site()).error == ""
+
+    standing.script.set(drifted=[])
+    assert standing.up(site()).operations == {"Member c2": "update", "Member w1": "update"}
 
 
 def test_a_destroy_ends_with_the_last_control_plane_and_gives_every_machine_back(standing: Desk) -> None:

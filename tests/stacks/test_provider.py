@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import threading
 import time
 from collections.abc import Hashable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stacks.engine import site
 
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.stack.provider import batch as batch_module
@@ -179,12 +186,12 @@ def test_a_batch_waits_for_those_who_are_expected_and_for_nobody_else() -> None:
     late.join(5)
 
     assert acts == [["A", "B", "C"]]
-    assert 0.5 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.5
 
 
 def test_who_is_expected_and_does_not_come_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_module, "FORBEARANCE", 0.3)
-    monkeypatch.setattr(batch_module, "LONGEST", 0.8)
+    monkeypatch.setattr(batch_module, "LONGEST", 120)
     began: list[float] = []
 
     def act(items: Mapping[Hashable, str]) -> Mapping[Hashable, str]:
@@ -195,10 +202,11 @@ def test_who_is_expected_and_does_not_come_is_not_waited_for_long(monkeypatch: p
     start = time.monotonic()
     _submit(batch, "a")
     flow.enter("Machine")
+    monkeypatch.setattr(batch_module, "LONGEST", 0.8)
     again = time.monotonic()
     _submit(batch, "b")
 
-    assert 0.3 <= began[0] - start < 0.8
+    assert 0.3 <= began[0] - start < 60
     assert began[1] - again >= 0.8
 
 
@@ -254,3 +262,28 @@ def test_after_a_stop_nothing_begins() -> None:
 
     assert isinstance(found["a"], StoppedError)
     assert acts == []
+
+
+@pytest.mark.parametrize(("days", "due"), [(89, False), (29, True), (-1, True)])
+def test_a_look_at_the_cluster_finds_credentials_that_will_not_last(days: int, due: bool) -> None:
+    # Nothing in the site file changes when they expire: no plain `up` would make them anew.
+    ends = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gcloud-pk:admin")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    whole = builder.serial_number(1).not_valid_before(ends - dt.timedelta(days=90)).not_valid_after(ends)
+    pem = whole.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    text = f"users:\n- user:\n    client-certificate-data: {base64.b64encode(pem).decode()}\n"
+    seen = SimpleNamespace(uid="u")
+    said: list[str] = []
+    ground: Any = SimpleNamespace(
+        observe=lambda _: seen, cluster=lambda _: site().spec.clusters[0], log=lambda *words: said.append(words[1])
+    )
+    inputs = {"cluster": "lab-dc-a", "roles": "digest"}
+
+    found = KINDS["ControlPlane"].read(ground, "urn", inputs, {**inputs, "uid": "u", "kubeconfigs": {"admin": text}})
+
+    assert found is not None
+    assert (found[0]["roles"] != "digest") == due
+    assert isinstance(found[1]["kubeconfigs"], values.Secret)
+    assert bool(said) == due

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.stacks import scripted
 from tests.stacks.desk_of_cli import SITE, CliDesk
-from tests.stacks.engine import host, site
+from tests.stacks.engine import host, key, site
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +169,26 @@ def test_one_machine_that_fails_stops_none_of_the_others(desk: CliDesk) -> None:
     assert "w1" in desk.script.world["nodes"]
 
 
+def test_a_machine_that_cannot_be_spared_for_its_replacement_is_said_and_the_run_ends(
+    desk: CliDesk, keys: Path
+) -> None:
+    assert desk.up().code == 0
+    desk.script.taken()
+    desk.script.set(down=["c2"])
+    desk.write(
+        site(host("c1", 11), host("c2", 12), host("c3", 13, hostKeys=[key("c3", 2)]), host("w1", 21), host("w2", 22)),
+        keys / "keeper",
+    )
+
+    done = desk.up()
+
+    assert done.code == 8, done.err
+    assert "without c3 etcd would have 1 of the 2 healthy members that 2 need" in done.err
+    assert not [deed for deed in desk.script.taken() if "leave" in deed or "release" in deed]
+    desk.script.set()
+    assert desk.up().code == 0
+
+
 def test_machines_that_cannot_be_reached_are_no_half_done_work(desk: CliDesk) -> None:
     desk.script.set(refuses=[f"reach {name}" for name in ALL])
     done = desk.up()
@@ -198,32 +218,6 @@ def test_everything_that_is_missing_is_named_at_once(desk: CliDesk, keys: Path) 
     assert "sites/lab-dc.yaml:" in done.err
     assert "the passphrase that keeps the stack's secrets is missing" in done.err
     assert "no-engine is no Pulumi engine" in done.err
-    assert not desk.place.home.exists()
-
-
-@pytest.mark.parametrize("act", [("preview",), ("up", "--yes")], ids=["preview", "up"])
-@pytest.mark.parametrize(
-    ("plugin", "words"),
-    [("cilium", "plug-in cilium: "), (None, "plug-in cilium, the default: ")],
-    ids=["said", "silent"],
-)
-def test_a_network_that_this_version_does_not_bring_is_refused_before_anything(
-    desk: CliDesk, keys: Path, act: tuple[str, ...], plugin: str | None, words: str
-) -> None:
-    desk.write(site(), keys / "keeper")
-    file = desk.registry / "sites" / f"{SITE}.yaml"
-    line = "networkPlugin: bridge"
-    file.write_text(file.read_text().replace(line, f"networkPlugin: {plugin}" if plugin else "dns: {}"))
-    desk.sign(keys / "keeper")
-
-    done = desk.run(act[0], SITE, *act[1:])
-
-    assert done.code == 3, done.err
-    assert f"cluster lab-dc-a asks for the network {words}this version brings" in done.err
-    assert "spec.clusters[0]" in done.err
-    assert "sites/lab-dc.yaml:" in done.err
-    assert "write networkPlugin: bridge" in done.err
-    assert desk.script.taken() == []
     assert not desk.place.home.exists()
 
 
@@ -291,6 +285,22 @@ def test_a_changed_setting_is_shown_with_both_values_and_changes_just_that(desk:
     assert "configure (kubelet.maxPods: 110 → 90)" in done.out
     assert "5 to change, 1 unchanged" in done.out
     assert desk.script.taken() == ["join c1,c2,c3,w1,w2"]
+
+
+def test_a_cluster_that_the_site_file_leaves_out_is_taken_down_by_its_name_alone(desk: CliDesk, keys: Path) -> None:
+    assert desk.up().code == 0
+    desk.script.taken()
+    desk.write(site(version=None), keys / "keeper")
+
+    seen, done = desk.run("preview", SITE), desk.up()
+
+    for one in (seen, done):
+        assert one.code == 4, one.err
+        assert "lab-dc-a: a cluster is not taken down by leaving it out of the site file" in one.err
+    named = desk.up(GCLOUD_PK_DISMANTLE="lab-dc/lab-dc-a")
+    assert named.code == 4, named.err
+    assert "tenants live on the clusters of site lab-dc, or may" in named.err
+    assert desk.script.taken() == []
 
 
 def test_a_machine_that_left_the_site_is_drained_before_it_goes(desk: CliDesk, keys: Path) -> None:

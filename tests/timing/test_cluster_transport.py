@@ -61,7 +61,7 @@ def test_a_server_that_does_not_listen_is_named_with_what_to_do() -> None:
     api = Api(Access(context="test", server=url), patience=0.5)
     with pytest.raises(UnavailableError, match=f"{url} does not answer: .*refused") as caught:
         api.request("PATCH", "/x", body={})
-    assert 0.2 < time.monotonic() - started < 2, "it is tried again, but not for ever"
+    assert 0.2 < time.monotonic() - started < 60, "it is tried again, but not for ever"
     assert "kubectl --context test" in str(caught.value.resolution)
     assert api.persisted == 0, "what was never sent was never written"
 
@@ -72,11 +72,11 @@ def test_a_server_that_never_answered_is_not_waited_for_as_long_as_one_that_did(
     monkeypatch.setattr(transport, "_STRANGER_SECONDS", 0.3)
     started = time.monotonic()
     with pytest.raises(UnavailableError):
-        Api(Access(context="test", server=closed_port()), patience=30).request("GET", "/x")
-    assert time.monotonic() - started < 2
+        Api(Access(context="test", server=closed_port()), patience=300).request("GET", "/x")
+    assert time.monotonic() - started < 60
     replies = iter([OK, DROP, DROP, DROP, OK])
     with serving(lambda _: next(replies)) as server:
-        api = server.api(patience=5)
+        api = server.api(patience=60)
         assert api.request("GET", "/x").ok
         assert api.request("GET", "/x").ok, "0.7 s of pauses"
 
@@ -84,7 +84,7 @@ def test_a_server_that_never_answered_is_not_waited_for_as_long_as_one_that_did(
 def test_a_server_that_comes_back_is_heard() -> None:
     replies = iter([DROP, DROP, OK])
     with serving(lambda _: next(replies)) as server:
-        assert server.api(patience=5).request("GET", "/x").ok
+        assert server.api(patience=60).request("GET", "/x").ok
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_server_that_comes_back_is_heard() -> None:
 def test_only_what_does_no_harm_twice_is_sent_twice(method: str, params: Any, asked: int) -> None:
     replies = iter([DROP, OK])
     with serving(lambda _: next(replies)) as server:
-        api = server.api(patience=5)
+        api = server.api(patience=60)
         if asked == 1:
             with pytest.raises(UnavailableError):
                 api.request(method, "/api/v1/x", params=params)
@@ -107,44 +107,45 @@ def test_only_what_does_no_harm_twice_is_sent_twice(method: str, params: Any, as
 def test_an_overloaded_server_is_asked_again(code: int) -> None:
     replies = iter([status(code, "later"), OK])
     with serving(lambda _: next(replies)) as server:
-        assert server.api(patience=5).request("PATCH", "/x").ok
+        assert server.api(patience=60).request("PATCH", "/x").ok
 
 
 def test_retry_after_is_obeyed() -> None:
     replies = iter([(429, {}, {"Retry-After": "0.4"}), OK])
     with serving(lambda _: next(replies)) as server:
         started = time.monotonic()
-        assert server.api(patience=5).request("POST", "/x").ok
+        assert server.api(patience=60).request("POST", "/x").ok
         assert time.monotonic() - started >= 0.4
 
 
 def test_a_retry_after_beyond_the_patience_is_not_waited_for() -> None:
-    with serving(lambda _: (429, {"message": "too many"}, {"Retry-After": "30"})) as server:
+    with serving(lambda _: (429, {"message": "too many"}, {"Retry-After": "60"})) as server:
         started = time.monotonic()
-        assert server.api(patience=2).request("GET", "/x").status == 429
-        assert time.monotonic() - started < 1
+        assert server.api(patience=50).request("GET", "/x").status == 429
+        assert time.monotonic() - started < 40
 
 
 def test_a_500_that_lasts_is_not_asked_again() -> None:
     message = "failed to create typed patch object (x): .spec.foo: field not declared in schema"
     with serving(lambda _: status(500, message)) as server:
-        assert server.api(patience=5).request("PATCH", "/x").status == 500
+        assert server.api(patience=60).request("PATCH", "/x").status == 500
         assert len(server.asked) == 1
 
 
 def test_a_hurried_client_tries_nothing_again() -> None:
     with serving(lambda _: status(503, "later")) as server:
-        api = server.api(patience=30)
+        api = server.api(patience=300)
         api.hurry()
         started = time.monotonic()
         assert api.request("GET", "/x").status == 503
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 60
+        assert len(server.asked) == 1
 
 
 def test_just_after_a_server_came_back_its_refusals_are_not_believed() -> None:
     replies = iter([DROP, status(403, 'User "x" cannot get resource "pods"'), OK])
     with serving(lambda _: next(replies)) as server:
-        assert server.api(patience=5).request("GET", "/x").ok
+        assert server.api(patience=60).request("GET", "/x").ok
 
 
 @pytest.mark.parametrize(
@@ -309,8 +310,8 @@ def test_a_bad_server_certificate_is_named_at_once(served: Any, trusted: str, wo
     with serving(lambda _: OK, own.context(tmp_path)) as server:
         started = time.monotonic()
         with pytest.raises(UnavailableError, match=words) as caught:
-            server.api(patience=20, ca=ca.certificate).request("GET", "/x")
-        assert time.monotonic() - started < 2, "a wrong certificate stays wrong"
+            server.api(patience=300, ca=ca.certificate).request("GET", "/x")
+        assert time.monotonic() - started < 60, "a wrong certificate stays wrong"
     assert caught.value.resolution
 
 
@@ -318,7 +319,7 @@ def test_a_server_without_tls_is_named_as_one() -> None:
     with serving(lambda _: OK) as server:
         access = Access(context="test", server=server.url.replace("http:", "https:"), ca=certificate().certificate)
         with pytest.raises(UnavailableError, match="does not speak TLS"):
-            Api(access, patience=5).request("GET", "/x")
+            Api(access, patience=60).request("GET", "/x")
 
 
 def test_a_server_that_demands_another_client_certificate_is_named(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_a_server_that_demands_another_client_certificate_is_named(tmp_path: Pat
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=demanded.certificate.decode())
     with serving(lambda _: OK, context) as server:
-        api = server.api(patience=5, ca=own.certificate, certificate=client.certificate, key=client.key)
+        api = server.api(patience=60, ca=own.certificate, certificate=client.certificate, key=client.key)
         with pytest.raises(UnavailableError, match="refuses the client certificate"):
             api.request("GET", "/x")
 

@@ -181,7 +181,7 @@ def test_a_namespace_is_deleted_and_its_guard_taken_away_last() -> None:
     told: list[tuple[str, str]] = []
     fake = FakeNamespace(GUARD_ONLY)
     with serving(fake) as server:
-        remove_namespaces(server.api(), ["n"], timeout=5, on_progress=lambda name, state: told.append((name, state)))
+        remove_namespaces(server.api(), ["n"], timeout=60, on_progress=lambda name, state: told.append((name, state)))
     assert told == [("n", "deleting"), ("n", "emptied"), ("n", "gone")]
     assert fake.patches == [[
         {"op": "replace", "path": "/metadata/resourceVersion", "value": "3"},
@@ -200,7 +200,7 @@ def test_a_namespace_that_is_kept_by_others_is_reported_and_its_guard_stays() ->
 
 def test_a_namespace_that_is_gone_is_removed() -> None:
     with serving(lambda _: status(404, "not found")) as server:
-        remove_namespaces(server.api(), ["n"], timeout=1)
+        remove_namespaces(server.api(), ["n"], timeout=60)
         assert server.methods() == ["GET /api/v1/namespaces/n"]
 
 
@@ -245,7 +245,7 @@ GUARD = ["gcloud.gov.pk/param-guard"]
 def test_parameters_that_were_deleted_lose_their_guard_and_go() -> None:
     fake = Deleted(GUARD)
     with serving(fake) as server:
-        finish_deletions(server.api(), {PARAMETERS: "u"}, timeout=5)
+        finish_deletions(server.api(), {PARAMETERS: "u"}, timeout=60)
     assert fake.finalizers == []
     assert "DELETE" not in fake.asked
 
@@ -260,7 +260,7 @@ def test_parameters_of_a_namespace_that_is_leaving_keep_their_guard() -> None:
 def test_a_namespace_that_was_deleted_and_that_only_its_guard_keeps_goes_without_being_deleted_again() -> None:
     fake = Deleted(GUARD, GUARD_ONLY)
     with serving(fake) as server:
-        finish_deletions(server.api(), {HELD_NAMESPACE: "u"}, timeout=5)
+        finish_deletions(server.api(), {HELD_NAMESPACE: "u"}, timeout=60)
     assert fake.finalizers == []
     assert "DELETE" not in fake.asked
 
@@ -288,5 +288,5 @@ def test_what_anothers_finalizer_keeps_is_named_and_left_to_him() -> None:
 def test_a_new_object_under_the_name_of_one_that_is_gone_is_left_alone() -> None:
     fake = Deleted(GUARD, GUARD_ONLY)
     with serving(fake) as server:
-        finish_deletions(server.api(), {HELD_NAMESPACE: "an older one"}, timeout=1)
+        finish_deletions(server.api(), {HELD_NAMESPACE: "an older one"}, timeout=60)
     assert fake.asked == ["GET"]

@@ -17,12 +17,16 @@ from playbooks.library import (
     cluster_observation,
     cluster_programs,
     cluster_settled,
+    cluster_shared_settings,
     cluster_standing,
+    cluster_tokens,
 )
 
 cluster_node = sys.modules["ansible.module_utils.cluster_node"]
 cluster_quorum = sys.modules["ansible.module_utils.cluster_quorum"]
 cluster_etcd = sys.modules["ansible.module_utils.cluster_etcd"]
+cluster_serving = sys.modules["ansible.module_utils.cluster_serving"]
+cluster_store = sys.modules["ansible.module_utils.cluster_store"]
 
 __all__ = [
     "PLAYBOOKS",
@@ -37,6 +41,10 @@ __all__ = [
     "cluster_observation",
     "cluster_programs",
     "cluster_quorum",
+    "cluster_serving",
     "cluster_settled",
+    "cluster_shared_settings",
     "cluster_standing",
+    "cluster_store",
+    "cluster_tokens",
 ]

@@ -41,16 +41,16 @@ def consistent() -> Document:
         *(part(f"plant-panel-{side}", "panel", room=f"plant-{side}") for side in "ab"),
     ]
     cooling = [
-        *(part(f"chiller-{n}", "chiller", 6, feeds=panels) for n in (1, 2, 3)),
-        *(part(f"pump-{n}", "pump", 12, feeds=panels) for n in (1, 2)),
+        *(part(f"chiller-{n}", "chiller", 6, feeds=panels, draws=0.1) for n in (1, 2, 3)),
+        *(part(f"pump-{n}", "pump", 12, feeds=panels, draws=0.1) for n in (1, 2)),
         *(part(f"pipe-{side}", "pipe") for side in "ab"),
-        *(part(f"ahu-{n}", "air-handler", 12, room="hall-1", feeds=panels) for n in (1, 2)),
+        *(part(f"ahu-{n}", "air-handler", 12, room="hall-1", feeds=panels, draws=0.05) for n in (1, 2)),
     ]
     network = [
         *(part(f"carrier-{n}", "carrier") for n in (1, 2)),
-        *(part(f"core-{n}", "core-switch", feeds=["pdu-1-a", "pdu-1-b"]) for n in (1, 2)),
+        *(part(f"core-{n}", "core-switch", 0.02, rack=f"rack-{n}", feeds=[f"pdu-{n}-a", f"pdu-{n}-b"]) for n in (1, 2)),
         *(
-            part(f"tor-{n}-{side}", "rack-switch", feeds=[f"pdu-{n}-a", f"pdu-{n}-b"])
+            part(f"tor-{n}-{side}", "rack-switch", 0.01, feeds=[f"pdu-{n}-a", f"pdu-{n}-b"])
             for n in (1, 2, 3)
             for side in "ab"
         ),

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.cluster_modules import (
     cluster_departure,
     cluster_etcd,
-    cluster_images,
     cluster_invitation,
     cluster_member,
     cluster_node,
@@ -20,8 +27,11 @@ from tests.unit.cluster_modules import (
     cluster_observation,
     cluster_programs,
     cluster_quorum,
+    cluster_serving,
     cluster_settled,
+    cluster_shared_settings,
     cluster_standing,
+    cluster_store,
 )
 
 
@@ -70,7 +80,7 @@ def test_what_etcdctl_says_is_read_with_each_members_health() -> None:
 
 
 NODES = {"w1": "10.207.0.21", "w2": "10.207.0.22"}
-GOOD = cluster_settled.Request("system:node:w1", frozenset({"DNS:w1", "IP Address:10.207.0.21"}))
+GOOD = cluster_serving.Request("system:node:w1", frozenset({"DNS:w1", "IP Address:10.207.0.21"}))
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -84,7 +94,7 @@ def request(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_node_gets_a_certificate_for_its_own_name_and_address() -> None:
-    assert cluster_settled.refusal(request(), GOOD, NODES) is None
+    assert cluster_serving.refusal(request(), GOOD, NODES) is None
 
 
 @pytest.mark.parametrize(
@@ -100,30 +110,82 @@ def test_a_node_gets_a_certificate_for_its_own_name_and_address() -> None:
         ({}, GOOD._replace(names=GOOD.names | {"DNS:api"}), "names that are not w1's: DNS:api"),
         ({}, GOOD._replace(names=GOOD.names | {"IP Address:10.207.0.22"}), "IP Address:10.207.0.22"),
         ({}, GOOD._replace(names=GOOD.names | {"URI:spiffe://x"}), "URI:spiffe://x"),
+        ({}, GOOD._replace(names=frozenset({"DNS:w1"})), "does not ask for all of w1's names: IP Address:10.207.0.21"),
     ],
 )
 def test_a_request_for_anything_else_is_not_approved(changes: dict[str, Any], asked: Any, why: str) -> None:
-    assert why in str(cluster_settled.refusal(request(**changes), asked, NODES))
+    assert why in str(cluster_serving.refusal(request(**changes), asked, NODES))
 
 
-def test_a_request_is_read_by_openssl_and_a_broken_one_is_nobodys() -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
+def a_request(*names: x509.GeneralName, others: Sequence[x509.ExtensionType] = ()) -> dict[str, Any]:
+    """Return a request of w1 as Kubernetes has it: for `names`, with `others` before them."""
     subject = [(NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, "system:node:w1")]
     builder = x509.CertificateSigningRequestBuilder().subject_name(
         x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
     )
-    names = [x509.DNSName("w1"), x509.IPAddress(ipaddress.ip_address("10.207.0.21"))]
-    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    pem = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(
-        serialization.Encoding.PEM
-    )
-    assert cluster_settled.decoded({"spec": {"request": base64.b64encode(pem).decode()}}) == GOOD
-    torn = base64.b64encode(pem.replace(b"M", b"N", 1)).decode()
-    assert cluster_settled.decoded({"spec": {"request": torn}}) is None
+    for extension in (*others, *([x509.SubjectAlternativeName(names)] if names else [])):
+        builder = builder.add_extension(extension, critical=False)
+    made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    return request(request=base64.b64encode(pem).decode())
+
+
+NAME, ADDRESS = x509.DNSName("w1"), x509.IPAddress(ipaddress.ip_address("10.207.0.21"))
+
+
+def test_what_a_kubelet_asks_for_is_read() -> None:
+    assert cluster_serving.decoded(a_request(NAME, ADDRESS)) == GOOD
+
+
+NAMES = b"\x30\x0a\x82\x02w1\x87\x04\x0a\xcf\x00\x15"
+SAID = b"\n            X509v3 Subject Alternative Name: \n                DNS:w1, IP Address:10.207.0.21\n"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(
+            a_request(
+                x509.IPAddress(ipaddress.ip_address("10.207.0.10")),
+                others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), SAID)],
+            ),
+            id="an extension that openssl prints as harmless names",
+        ),
+        pytest.param(
+            a_request(others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), NAMES)]),
+            id="its own names in another extension",
+        ),
+        pytest.param(a_request(), id="no names"),
+        pytest.param(a_request(NAME, ADDRESS, others=[x509.BasicConstraints(ca=True, path_length=None)]), id="a CA"),
+        pytest.param(a_request(NAME, x509.UniformResourceIdentifier("spiffe://x")), id="a name of another kind"),
+        pytest.param(request(request=base64.b64encode(b"x").decode()), id="no PEM"),
+        pytest.param(request(request="%"), id="no base64"),
+    ],
+)
+def test_a_request_that_no_kubelet_writes_is_nobodys(item: dict[str, Any]) -> None:
+    assert cluster_serving.decoded(item) is None
+    assert cluster_serving.judged([item], NODES) == {"csr-1": "its subject is not the node that asks"}
+
+
+@given(at=st.integers(0, 2_000), value=st.integers(0, 255))
+def test_a_request_with_any_byte_changed_never_asks_for_more(at: int, value: int) -> None:
+    item = GOOD_REQUEST
+    der = bytearray(pem_bytes(item))
+    der[at % len(der)] = value
+    try:
+        read = cluster_serving.parsed(bytes(der))
+    except (ValueError, IndexError):
+        return
+    assert cluster_serving.refusal(request(), read, NODES) is not None or read == GOOD
+
+
+GOOD_REQUEST = a_request(NAME, ADDRESS)
+
+
+def pem_bytes(item: dict[str, Any]) -> bytes:
+    """Return the DER of a request."""
+    lines = base64.b64decode(item["spec"]["request"]).splitlines()
+    return base64.b64decode(b"".join(lines[1:-1]))
 
 
 @pytest.fixture
@@ -154,6 +216,49 @@ def test_what_lies_on_a_node_says_what_it_is(files: list[str], standing: str, no
     for name in files:
         (node / name).write_text("{}")
     assert cluster_node.standing().state == standing
+
+
+@pytest.fixture
+def written(node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """What kubeadm wrote on a control plane that is whole, by what it is of; as it was noted."""
+    files = {"kubelet": tmp_path / "config.yaml", "control_plane": node / "manifests/kube-apiserver.yaml"}
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("as kubeadm wrote it")
+        file.chmod(0o644)
+    (node / "kubelet.conf").touch()
+    monkeypatch.setattr(cluster_node, "KUBELET_SETTINGS", files["kubelet"])
+    monkeypatch.setattr(cluster_node, "WRITTEN", {of: (file,) for of, file in files.items()})
+    cluster_member.Work({"cluster": "a", "control_plane": True, "digests": DIGESTS}, 0).noted()
+    return files
+
+
+DIGESTS = {"kubelet": "k", "control_plane": "c", "shared": "s"}
+
+
+def test_settings_that_are_as_they_were_noted_are_in_force(written: dict[str, Path]) -> None:
+    found = cluster_node.standing()
+    assert (found.known["digests"], found.known["drifted"]) == (DIGESTS, [])
+    assert not cluster_member.due("configure", found, DIGESTS, control_plane=True)
+    assert written["kubelet"].stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("of", ["kubelet", "control_plane"])
+@pytest.mark.parametrize("act", [lambda file: file.write_text("anonymous-auth: true"), Path.unlink])
+def test_settings_that_somebody_changed_on_the_node_are_due(
+    of: str, act: Callable[[Path], object], written: dict[str, Path]
+) -> None:
+    act(written[of])
+    found = cluster_node.standing()
+    assert found.known["drifted"] == [of]
+    assert found.known["digests"] == {name: digest for name, digest in DIGESTS.items() if name != of}
+    assert cluster_member.due("configure", found, DIGESTS, control_plane=True)
+
+
+def test_a_node_that_was_noted_before_files_were_is_believed(node: Path) -> None:
+    (node / "kubelet.conf").touch()
+    (node / "gcloud-pk/member.json").write_text(json.dumps({"cluster": "a", "digests": DIGESTS}))
+    assert cluster_node.standing().known["digests"] == DIGESTS
 
 
 @pytest.mark.parametrize(
@@ -231,6 +336,64 @@ def test_what_killed_runs_left_of_invitations_goes_and_tokens_of_others_stay() -
     assert not cluster_invitation.ours(secret("database", cluster_invitation.MINE, "Opaque"))
 
 
+def test_an_invitation_that_breaks_off_is_withdrawn(monkeypatch: pytest.MonkeyPatch, node: Path) -> None:
+    (node / "pki").mkdir()
+    (node / "pki/ca.crt").write_bytes(b"PEM")
+    stored: list[str] = []
+
+    def kubectl(*words: str, given: str = "", **_: Any) -> Any:
+        if words[0] == "create":
+            stored.append(json.loads(given)["metadata"]["name"])
+        if "delete" in words:
+            stored.clear()
+
+    def broken() -> str:
+        raise cluster_node.Failed("kubeadm init failed")
+
+    found = {"metadata": {"name": "bootstrap-token-aaaaaa"}, "type": cluster_invitation.TOKEN}
+    found["data"] = {"description": base64.b64encode(cluster_invitation.MINE.encode()).decode()}
+    monkeypatch.setattr(cluster_node, "kubectl", kubectl)
+    monkeypatch.setattr(cluster_node, "objects", lambda *_, **__: [found] if stored else [])
+    monkeypatch.setattr(cluster_invitation, "_upload", broken)
+
+    with pytest.raises(cluster_node.Failed, match="kubeadm init failed"):
+        cluster_invitation.invite({"minutes": 15, "endpoint": "10.207.0.10:6443", "control_planes": True})
+    assert stored == []
+
+
+LIVE = """\
+apiVersion: kubeadm.k8s.io/v1beta4
+clusterName: isb-1-a
+controlPlaneEndpoint: 10.207.0.10:6443
+kind: ClusterConfiguration
+kubernetesVersion: v1.36.3
+networking:
+  dnsDomain: cluster.local
+  podSubnet: 10.208.0.0/16
+  serviceSubnet: 10.209.0.0/16
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("", "", ""),
+        ("controlPlaneEndpoint: 10.207.0.10:6443", 'controlPlaneEndpoint: "10.207.0.10:6443"', ""),
+        ("v1.36.3", "v1.35.9", "kubernetesVersion: it is v1.36.3, asked for is v1.35.9"),
+        ("v1.36.3", "v1.37.0", "kubernetesVersion: it is v1.36.3, asked for is v1.37.0"),
+        ("10.208.0.0", "10.218.0.0", "podSubnet: it is 10.208.0.0/16"),
+        ("10.209.0.0", "10.219.0.0", "serviceSubnet: it is 10.209.0.0/16"),
+        ("0.10:6443", "0.99:6443", "controlPlaneEndpoint: it is 10.207.0.10:6443"),
+        ("isb-1-a", "isb-1-b", "clusterName: it is isb-1-a"),
+    ],
+)
+def test_what_a_living_cluster_cannot_take_is_refused_by_the_playbook_too(old: str, new: str, why: str) -> None:
+    # Without a state (lost, or another machine's) nobody else remembers what the cluster is.
+    wished = LIVE.replace(old, new) + "---\nkind: KubeletConfiguration\n"
+    found = cluster_shared_settings.refusal(LIVE, wished)
+    assert (why in found) if why else found == ""
+
+
 def test_the_discovery_file_carries_the_authority_itself() -> None:
     document = json.loads(cluster_invitation.discovery("10.207.0.10:6443", b"PEM", "abcdef.0123456789abcdef"))
     cluster = document["clusters"][0]["cluster"]
@@ -267,6 +430,21 @@ def test_a_heartbeat_is_no_change_of_a_node_and_a_label_is() -> None:
     assert cluster_objects.states(listed("1", "a")) != cluster_objects.states(listed("1", "b"))
 
 
+@pytest.mark.parametrize(
+    ("ranges", "why"),
+    [
+        ({"c1": "10.208.0.0/24", "w1": "10.208.1.0/24"}, ""),
+        ({"c1": "10.208.0.0/24", "w1": "0.0.0.0/0"}, "w1 says 0.0.0.0/0, which is not within 10.208.0.0/16"),
+        ({"c1": "10.208.0.0/24", "w1": "10.207.0.0/24"}, "w1 says 10.207.0.0/24, which is not within 10.208.0.0/16"),
+        ({"c1": "10.208.0.0/24", "w1": "fd00::/64"}, "w1 says fd00::/64, which is not within 10.208.0.0/16"),
+        ({"c1": "10.208.0.0/24", "w1": "10.208.0.128/25"}, "w1 says 10.208.0.128/25, which c1 has"),
+    ],
+)
+def test_a_node_draws_no_traffic_to_itself_by_a_range_that_is_not_its_own(ranges: dict[str, str], why: str) -> None:
+    # A kubelet creates its own Node, range included; all others route by what it says.
+    assert cluster_objects.strange(ranges, "10.208.0.0/16") == why
+
+
 def test_nodes_that_are_missing_or_not_ready_are_awaited() -> None:
     items = [
         {"metadata": {"name": "c1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
@@ -274,6 +452,39 @@ def test_nodes_that_are_missing_or_not_ready_are_awaited() -> None:
     ]
     assert cluster_settled.unready(items, ["c1", "c2", "c3"]) == ["c2", "c3"]
     assert [node["ready"] for node in cluster_observation.nodes(items)] == [True, False]
+
+
+NO_NETWORK = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:…"
+
+
+def waiting(name: str, status: str = "False", message: str = NO_NETWORK) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": status, "message": message}
+    return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+
+
+@pytest.mark.parametrize(
+    ("items", "network", "serving", "said"),
+    [
+        pytest.param([waiting("w1"), waiting("c1")], "install it", True, "(w1, c1): install it", id="all wait for it"),
+        pytest.param([waiting("w1"), waiting("c1", "True")], "install it", True, "(w1): install it", id="a new node"),
+        pytest.param([waiting("w1"), waiting("c1")], "", True, None, id="we bring it"),
+        pytest.param([waiting("w1"), waiting("c1")], "install it", False, None, id="certificates are missing too"),
+        pytest.param([waiting("w1"), waiting("c1", message="disk")], "install it", True, None, id="another fault too"),
+        pytest.param([waiting("w1")], "install it", True, None, id="a node is missing"),
+    ],
+)
+def test_a_network_that_somebody_else_installs_is_asked_for_at_once_where_nothing_else_is_missing(
+    monkeypatch: pytest.MonkeyPatch, items: list[dict[str, Any]], network: str, said: str | None, *, serving: bool
+) -> None:
+    monkeypatch.setattr(cluster_node, "objects", lambda *_: items)
+    monkeypatch.setattr(cluster_settled, "serves", lambda *_: serving)
+    nodes = [{"name": name, "address": "10.207.0.11"} for name in ("c1", "w1")]
+    work = cluster_settled.Settling({"nodes": nodes, "awaited": [], "network": network})
+    if said is None:
+        assert work.missing()
+    else:
+        with pytest.raises(cluster_settled.ForeignError, match=re.escape(said)):
+            work.missing()
 
 
 def test_dns_is_there_when_all_of_its_servers_are() -> None:
@@ -319,8 +530,40 @@ def test_a_program_with_another_digest_or_that_others_may_write_has_to_be_brough
     assert cluster_programs.digest(program) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "wrong"),
+    [
+        ("kubelet", "Kubernetes v1.36.3", False),
+        ("kubeadm", "v1.36.3", False),
+        ("kubectl", "Client Version: v1.36.3\nKustomize Version: v5.8.1", False),
+        ("kubelet", "Kubernetes v1.36.2", True),
+        ("kubelet", "Kubernetes v1.36.30", True),
+        ("kubelet", "", True),
+        ("etcdctl", "etcdctl version: 3.7.3", False),
+    ],
+)
+def test_a_program_without_a_digest_has_to_be_of_the_clusters_release(
+    name: str, said: str, wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / name
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(cluster_programs, "roots", bool)
+    assert cluster_programs.wrong({"name": name, "path": str(program)}, "1.36.3") is wrong
+    assert not cluster_programs.wrong({"name": name, "path": str(program)})
+
+
+def test_a_program_that_fails_or_that_others_may_write_is_of_no_release(tmp_path: Path) -> None:
+    program = tmp_path / "kubelet"
+    program.write_text("#!/bin/sh\necho v1.36.3; touch ran; exit 1\n")
+    program.chmod(0o777)
+    assert cluster_programs.release(program, ("--version",)) is None
+    assert cluster_programs.wrong({"name": "kubelet", "path": str(program)}, "1.36.3")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_only_images_that_are_not_there_are_pulled() -> None:
-    assert cluster_images.missing("a/b:1\na/c:1\n", ["a/c:1", "a/d:1"]) == ["a/d:1"]
+    assert cluster_store.missing("a/b:1\na/c:1\n", ["a/c:1", "a/d:1"]) == ["a/d:1"]
 
 
 @pytest.fixture

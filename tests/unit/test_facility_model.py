@@ -46,7 +46,7 @@ _HEAD = re.compile(r"# line (\d+): (\S+): (.*); expected (.*)")
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_a_valid_site_has_no_problem(path: Path) -> None:
-    found = read_file(path, TODAY)
+    found = read_file(path)
     assert found.problems == ()
     assert found.site is not None
 
@@ -54,7 +54,7 @@ def test_a_valid_site_has_no_problem(path: Path) -> None:
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
 def test_what_is_wrong_with_a_site_is_named_all_at_once_by_line_and_field(path: Path) -> None:
     expected = [match.groups() for line in path.read_text().split("\n") if (match := _HEAD.fullmatch(line))]
-    found = read_file(path, TODAY)
+    found = read_file(path)
     assert expected
     assert [(str(p.line), p.field or "-", p.message, p.expected) for p in found.problems] == expected
     assert {p.file for p in found.problems} == {str(path)}
@@ -103,7 +103,8 @@ def test_a_host_that_names_no_cluster_is_of_the_only_one_and_a_plain_one_of_none
     one, two = a_site(hosts=hosts).spec, a_site(hosts=hosts, clusters=[{"name": "isb-1-a"}, {"name": "isb-1-b"}]).spec
     assert [host.name for host in one.hosts_of("isb-1-a")] == ["c1", "c2"]
     assert [host.name for host in one.control_planes(one.clusters[0])] == ["c1"]
-    assert [host.name for host in one.workers("isb-1-a")] == ["c2"]
+    assert [host.name for host in one.workers("isb-1-a")] == []
+    assert [host.name for host in one.hosts_for_tenants("isb-1-a")] == []
     assert [host.name for host in two.hosts_of("isb-1-a")] == []
     assert [host.name for host in two.hosts_of("isb-1-b")] == ["c4"]
 
@@ -298,7 +299,7 @@ def test_the_pages_recipe_makes_a_table_of_an_export(tmp_path: Path) -> None:
 
 
 def test_the_example_is_a_whole_site() -> None:
-    found = read_file(paths.data("examples", "registry", "sites", "isb-1.yaml"), TODAY)
+    found = read_file(paths.data("examples", "registry", "sites", "isb-1.yaml"))
     assert found.problems == ()
     assert found.site is not None
     spec = found.site.spec

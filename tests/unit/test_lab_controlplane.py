@@ -53,7 +53,7 @@ def test_a_program_that_ends_at_once_is_an_error_at_once_with_its_last_words(pro
     begun = time.monotonic()
     with pytest.raises(UnavailableError, match="etcd exited with 1") as caught:
         controlplane.up(wish=Wish(folder=programs), console=Console())
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60, "it is not waited for"
     assert any("address already in use" in str(detail) for detail in caught.value.details)
     assert caught.value.resolution is not None
     assert "chooses another" in caught.value.resolution

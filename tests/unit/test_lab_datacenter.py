@@ -30,6 +30,7 @@ from gcloud_pk.model.finding import Verdict
 from gcloud_pk.model.rules import site_problems
 from gcloud_pk.model.site import Site
 from gcloud_pk.programs import files
+from gcloud_pk.programs.cilium import Cilium
 from gcloud_pk.programs.sourcing import Program, Wish
 
 UID = "6c0e0000-0000-0000-0000-000000000000"
@@ -234,6 +235,18 @@ def test_other_programs_or_another_image_make_another_layer(programs: dict[str, 
     assert first.startswith("base+")
 
 
+def test_nodes_that_run_cilium_have_a_layer_of_their_own_which_its_programs_decide_about(
+    tmp_path: Path, programs: dict[str, Program]
+) -> None:
+    for name in machine_image.CILIUM:
+        (tmp_path / name).write_text(name)
+    cilium = Cilium({name: Program(name, "1", "cache", tmp_path / name) for name in machine_image.CILIUM}, tmp_path)
+    first = machine_image.key("base", programs, cilium)
+    assert first != machine_image.key("base", programs)
+    cilium.programs["cilium-agent"].path.write_text("another")
+    assert machine_image.key("base", programs, cilium) != first
+
+
 def test_what_prepares_a_machine_is_shell_and_comes_before_runtime_and_kubelet() -> None:
     folder = paths.package("lab", "datacenter", "machine")
     subprocess.run(["sh", "-n", folder / "prepare"], check=True)
@@ -381,7 +394,6 @@ def test_programs_that_are_not_at_hand_are_missing_only_where_nothing_may_be_fet
         (["down", "--purge", "--name", "typo"], 5, "there is no lab datacenter typo"),
         (["up", "--nodes", "4"], 2, "4"),
         (["up", "--network", "calico"], 2, "calico"),
-        (["up", "--network", "cilium"], 2, "this version brings the network plug-in bridge only; no node was touched"),
         (["up", "--mirror", "notaurl"], 2, "no address of a mirror"),
     ],
     ids=lambda value: "-".join(value).replace("/", "_") if isinstance(value, list) else "",
@@ -391,6 +403,14 @@ def test_what_cannot_be_done_is_said(arguments: list[str], code: int, words: str
     assert found == code, errors
     assert words in json.dumps(document)
     assert not (home / "state").exists()
+
+
+def test_nodes_keep_the_network_that_they_were_made_for() -> None:
+    remembered("x")
+    code, document, _ = run("lab", "datacenter", "up", "--name", "x", "--network", "cilium")
+    assert code == 4
+    assert "were made for the network bridge; no node was touched" in json.dumps(document)
+    assert "lab datacenter up --network cilium --fresh --name x" in json.dumps(document)
 
 
 def test_where_it_cannot_run_up_says_what_the_doctor_says(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

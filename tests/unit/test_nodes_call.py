@@ -51,8 +51,8 @@ def test_a_node_that_never_stops_is_not_listened_to(ssh: Path, stream: str) -> N
 
 def test_a_node_that_says_nothing_is_waited_for_only_so_long(ssh: Path) -> None:
     before = time.monotonic()
-    found = asked(ssh, "sleep 60 & sleep 60", seconds=0.5)
-    assert time.monotonic() - before < 5
+    found = asked(ssh, "sleep 300 & sleep 300", seconds=0.5)
+    assert time.monotonic() - before < 60
     assert found.diagnosis is not None
     assert "in time" in found.diagnosis.words
 

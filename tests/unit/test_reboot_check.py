@@ -81,7 +81,7 @@ def test_a_host_that_hangs_keeps_nobody_who_stops_waiting(
 
     def answer(name: str) -> Answer:
         if name == "node-2":
-            released.wait(20)
+            released.wait(120)
         return PLAIN_ANSWER
 
     answering(answer)
@@ -90,5 +90,5 @@ def test_a_host_that_hangs_keeps_nobody_who_stops_waiting(
     told = reboot_asking.asked(site, site.spec.hosts, Route(registry / "known_hosts"))
     assert next(told).host.name == "node-1"
     told.close()  # type: ignore[attr-defined] # it is a generator
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     released.set()

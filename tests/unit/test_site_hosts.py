@@ -63,10 +63,13 @@ def test_levels_are_cumulative() -> None:
 @pytest.mark.parametrize(
     ("hosts", "found"),
     [
-        ([a_host(), a_host(2, name="node-1")], "spec.hosts[1].name: node-1 is that of hosts[0] already"),
+        (
+            [a_host(), a_host(2, name="node-1")],
+            "spec.hosts[1].name: node-1 is the name of the host at 10.207.0.11 already",
+        ),
         (
             [a_host(), a_host(2, address="10.207.0.11")],
-            "spec.hosts[1].address: 10.207.0.11 is that of hosts[0] already",
+            "spec.hosts[1].address: 10.207.0.11 is that of host node-1 already",
         ),
         ([a_host(), a_host(2, hostKeys=[KEY.format("host1")])], "spec.hosts[1].hostKeys: "),
         ([a_host(cluster="lhe-1-a")], "spec.hosts[0].cluster: the site has no cluster 'lhe-1-a'"),

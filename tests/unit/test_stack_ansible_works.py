@@ -185,6 +185,34 @@ def test_a_host_that_left_the_site_is_in_the_inventory_once_more_when_it_leaves(
     assert order.variables["cluster_leave_dismantle"] is False
 
 
+def test_a_host_that_has_changed_leaves_as_what_it_was(works: AnsibleWorks, stage: Stage) -> None:
+    # By its new address its old member of etcd would not be found, nor taken out.
+    moved = site(host("c1", 11), host("c2", 12), host("c3", 33, role="worker"))
+    assert works.leave(moved, CLUSTER, _chosen("c3"), _nobody, dismantle=False)["c3"].done
+
+    (order,) = stage.orders
+    assert [one.address for one in order.hosts] == ["10.207.0.13"]
+    was = order.variables["cluster_hosts"]["c3"]
+    assert was == {"address": "10.207.0.13", "role": "control-plane", "rack": "rack-3"}
+
+
+@pytest.mark.parametrize("now", ["lab-dc-b", None])
+def test_a_host_that_went_to_another_cluster_leaves_its_own(now: str | None, works: AnsibleWorks, stage: Stage) -> None:
+    # Unknown to its cluster, the playbook would leave it alone, and say that all is done.
+    renamed = site(host("c1", 11, cluster=now), host("w1", 21, cluster=now), name="lab-dc-b")
+    assert works.leave(renamed, CLUSTER, _chosen("c1", "w1"), _nobody, dismantle=True)["w1"].done
+
+    assert list(stage.orders[0].variables["cluster_hosts"]) == ["c1", "w1"]
+
+
+def test_a_host_that_named_no_cluster_leaves_the_one_that_it_was_in(works: AnsibleWorks, stage: Stage) -> None:
+    left = [one.model_copy(update={"cluster": None}) for one in _chosen("c1", "w1")]
+    renamed = site(host("c9", 19, cluster=None), name="lab-dc-b")
+    assert works.leave(renamed, CLUSTER, left, _nobody, dismantle=True)["w1"].done
+
+    assert list(stage.orders[0].variables["cluster_hosts"]) == ["c1", "w1"]
+
+
 def test_a_host_that_is_gone_has_left_once_the_cluster_knows_it_no_more(works: AnsibleWorks, stage: Stage) -> None:
     stage.status = {"w2": "unreachable", "w1": "unreachable"}
 
@@ -220,6 +248,20 @@ def test_an_observation_is_read_as_it_was_written() -> None:
 
     assert found.nodes == (Node("c1", ready=True, version="v1.36.3"), Node("w1", ready=False, version="v1.36.3"))
     assert found.etcd == (EtcdMember("c1", healthy=True),)
+    assert found.drifted == {}
+
+
+def test_an_observation_tells_on_which_nodes_settings_were_changed() -> None:
+    said = {**OBSERVED, "drifted": {"c1": ["kubelet", "control_plane"], "w1": []}}
+    assert read_observation(json.dumps(said).encode()).drifted == {"c1": ("kubelet", "control_plane")}
+
+
+@pytest.mark.parametrize(("whole", "hosts"), [(False, ["c1", "c2", "c3"]), (True, ["c1", "c2", "c3", "w1", "w2"])])
+def test_workers_are_looked_at_only_where_the_whole_is_asked_for(
+    whole: bool, hosts: list[str], works: AnsibleWorks, stage: Stage
+) -> None:
+    works.observe(SITE, CLUSTER, whole=whole)
+    assert [host.name for host in stage.orders[0].hosts] == hosts
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"uid": 1, "nodes": [], "etcdMembers": []}', b"\xff"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.stacks.engine import host, site
 
 from gcloud_pk.console import Console
 from gcloud_pk.errors import InvalidInputError, RefusedError, UnavailableError, WrongUsageError
@@ -23,6 +24,7 @@ from gcloud_pk.stack import backend, credentials, engine, leftovers, locks, pref
 from gcloud_pk.stack.backend import Place
 from gcloud_pk.stack.plan import Plan, step_of
 from gcloud_pk.stack.progress import Progress
+from gcloud_pk.stack.provider import ground
 from gcloud_pk.stack.session import Ended, Failure, Told, _Listener, alone, fault, in_words
 from gcloud_pk.stack.versions import step_problem
 
@@ -345,6 +347,37 @@ def test_a_release_is_one_step_of_kubeadm_or_refused(live: str, wished: str, pro
 
     assert (found is None) == (problem is None)
     assert problem is None or problem in str(found)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        ({"name": "lab-dc-b"}, "the site file has none of that name"),
+        ({"version": None}, "the site file gives it no version"),
+        ({"endpoint": None}, "the site file lacks what it needs"),
+    ],
+    ids=["another-name", "no-version", "no-endpoint"],
+)
+def test_a_cluster_that_was_made_does_not_go_because_the_site_file_leaves_it_out(
+    found: dict[str, Any], why: str
+) -> None:
+    hosts = [host(name, number, cluster=None) for number, name in enumerate(("c1", "c2", "c3", "w1"), 11)]
+    left = site(*hosts, **found)
+
+    assert preflight.check_clusters(site(), ["lab-dc-a"], frozenset()) == []
+    with pytest.raises(RefusedError, match="lab-dc-a: a cluster is not taken down by leaving it out") as refused:
+        preflight.check_clusters(left, ["lab-dc-a"], frozenset({"lab-dc-b"}))
+    assert why in str(refused.value.details[0])
+    assert "GCLOUD_PK_DISMANTLE=lab-dc/lab-dc-a" in (refused.value.resolution or "")
+    assert preflight.check_clusters(left, ["lab-dc-a"], frozenset({"lab-dc-a"})) == ["lab-dc-a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "clusters"),
+    [("", set()), ("isb-1", {""}), ("isb-1/a, isb-1/b,lhe-1/c", {"a", "b"}), ("isb-10/a", set()), ("lhe-1", set())],
+)
+def test_what_is_to_go_is_named_by_its_site(words: str, clusters: set[str]) -> None:
+    assert ground.going("isb-1", words) == clusters
 
 
 def test_all_faults_are_raised_as_one_and_as_the_first_that_takes_a_person() -> None:

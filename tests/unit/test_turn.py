@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,19 @@ def submit(run: Run, file: Path, name: str, code: str, domain: str) -> None:
     assert run("request", "submit", path) == 0, run.err
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the first test that needs them leaves a copy of many requests."""
+    return tmp_path_factory.mktemp("many") / "registry"
+
+
 @pytest.fixture
-def many(run: Run, registry_folder: Path, request_file: Path, keys: Path) -> Run:
+def many(run: Run, registry_folder: Path, request_file: Path, keys: Path, made: Path) -> Run:
     """Return a registry in which every party has something to do; carol is Punjab's approver."""
+    if made.exists():
+        shutil.rmtree(registry_folder)
+        shutil.copytree(made, registry_folder)
+        return run
     (registry_folder / "settings.yaml").write_text(f"provinces: {{punjab: {{approvers: [{CAROL}]}}}}\n")
     for name, code, domain in (
         ("zeta", "PUNJAB-PITB", "pitb.gov.pk"), ("alpha", "PUNJAB-PITB", "punjab.gov.pk"),
@@ -117,6 +128,7 @@ def many(run: Run, registry_folder: Path, request_file: Path, keys: Path) -> Run
     for name in ("alpha", "itd", "zeta"):
         run("request", "approve", name, "--key", keys / "alice", "--yes")
     run("request", "reject", "fbr", "--reason", "no budget")
+    shutil.copytree(registry_folder, made)
     return run
 
 

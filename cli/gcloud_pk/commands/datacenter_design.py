@@ -229,63 +229,55 @@ def _sites(invocation: Invocation, word: str | None) -> tuple[Mapping[str, Site]
     from gcloud_pk.commands.node import site_of
 
     if word is not None and ("/" in word or word.endswith((".yaml", ".yml"))):
-        site = _from_file(invocation, Path(word))
+        site = _from_file(Path(word))
         return {site.metadata.name: site}, None
     registry = open_registry(invocation)
     registry.trust(invocation.trust)
     if word is not None:
         site = site_of(registry, word)
-        _warn_of_accreditation(invocation, registry, [word])
         return {word: site}, registry
     if not registry.sites:
         raise InvalidInputError(
             f"the registry {registry.path} has no sites", resolution="describe one in sites/SITE.yaml"
         )
-    _warn_of_accreditation(invocation, registry, sorted(registry.sites))
+    for note in registry.place_notes:
+        invocation.console.warn(str(note))
     return dict(sorted(registry.sites.items())), registry
 
 
-def _warn_of_accreditation(invocation: Invocation, registry: Registry, names: list[str]) -> None:
-    """Say which of some sites' accreditations have expired; where they hold restricted data, that is an error."""
-    expired = {name: registry.expired[name] for name in names if name in registry.expired}
-    if wrong := [found for found, serious in expired.values() if serious]:
-        raise InvalidInputError(
-            "an accreditation has expired that restricted data needs",
-            details=wrong,
-            resolution="renew it, and write its new date to the site file",
-        )
-    for found, _ in expired.values():
-        invocation.console.warn(str(found))
-
-
-def _from_file(invocation: Invocation, path: Path) -> Site:
+def _from_file(path: Path) -> Site:
     """Return the site of a file. Raises InvalidInputError with all that is wrong in it."""
     from gcloud_pk.registry.sites import read_file
 
-    read = read_file(path, dt.datetime.now(dt.UTC).date())
+    read = read_file(path)
     if read.site is None:
         raise InvalidInputError(f"the site file {path} is not valid", details=read.problems)
-    for note in read.notes:
-        invocation.console.warn(str(note))
     return read.site
 
 
 def _nation(registry: Registry, today: dt.date) -> tuple[list[Finding], str]:
-    """Return the verdicts on all sites together, by the active tenants of the registry, and a sentence."""
+    """Return the verdicts on all sites together, by the tenants of the registry, and a sentence.
+
+    Suspended ones count: they come back, and what they hold is theirs meanwhile.
+    """
     from gcloud_pk.facility.national import judge_all
     from gcloud_pk.model.finding import Verdict, count
+    from gcloud_pk.text import number_of
 
-    requests = {
-        name: entry.reading.repaired
-        for name, entry in registry.tenants.items()
-        if entry.reading and entry.reading.repaired and registry.standing(entry).state == "active"
-    }
+    requests, suspended = {}, 0
+    for name, entry in registry.tenants.items():
+        state = registry.standing(entry).state
+        if entry.reading and entry.reading.repaired and state in {"active", "suspended"}:
+            requests[name] = entry.reading.repaired
+            suspended += state == "suspended"
     found = judge_all(registry.sites, requests, today)
+    head = f"the sites together, for {number_of(len(requests), 'tenant')}"
+    head += f" ({suspended} of them suspended)" if suspended else ""
     verdicts = count(found)
     if failed := verdicts[Verdict.FAIL.value]:
-        return found, f"the sites together: {failed} of {len(found)} checks failed"
+        return found, f"{head}: {failed} of {len(found)} checks failed"
     if not verdicts[Verdict.PASS.value]:
-        return found, "the sites together: there was nothing to judge"
+        return found, f"{head}: there was nothing to judge"
     if verdicts[Verdict.NOT_CHECKED.value] or verdicts[Verdict.ERROR.value]:
-        return found, "the sites together: nothing failed, not everything could be checked"
-    return found, "the sites together: every tenant can recover elsewhere, and any one site may be lost"
+        return found, f"{head}: nothing failed, not everything could be checked"
+    return found, f"{head}: every tenant can recover elsewhere, and any one site may be lost"

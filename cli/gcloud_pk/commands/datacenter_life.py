@@ -94,10 +94,10 @@ class Surroundings:
         lab = of_registry(self.invocation.registry)
         return Place.of(self.site, url=self.backend_url, folder=lab.folder / "stacks" if lab else None)
 
-    def ready(self, registry: Registry, *, writes: bool, making: bool = False, unlocking: bool = False) -> Ready:
+    def ready(self, registry: Registry, *, writes: bool, unlocking: bool = False) -> Ready:
         """Return what the run needs. Raises everything that is wrong, at once.
 
-        `making`: clusters are to be made or changed; `unlocking`: a lock is what it is for.
+        `unlocking`: a lock is what it is for.
         """
         from gcloud_pk.lab.nodes.layout import of_registry
         from gcloud_pk.stack import preflight
@@ -119,7 +119,6 @@ class Surroundings:
             passphrase_file=file if file and file.is_file() else None,
             engine_file=self.engine_file,
             console=self.console,
-            making=making,
             unlocking=unlocking,
         )
         for note in found.notes:
@@ -190,9 +189,9 @@ def preview(
     """
     around = Surroundings(invocation, site_name, backend_url, engine_file, ssh_config)
     registry = open_registry(invocation)
-    ready = around.ready(registry, writes=False, making=True)
+    ready = around.ready(registry, writes=False)
     with around.open(ready, "preview", create=True) as one:
-        _check_releases(registry, ready.site, one)
+        _check_clusters(registry, ready.site, ready.place, one)
         plan = one.preview(_program(ready.site), _racks(ready.site), plan=None, refresh=refresh)
     if invocation.console.machine:
         invocation.console.document({"site": site_name, "plan": plan.as_dict()})
@@ -237,15 +236,18 @@ def provision(invocation: Invocation, site_name: str, *, yes: bool) -> tuple[int
 
 
 def _up(around: Surroundings, *, yes: bool, refresh: bool, parallel: int | None) -> tuple[int, dict[str, Any]]:
+    from gcloud_pk.commands.datacenter_look import tenants_on
     from gcloud_pk.stack import progress
     from gcloud_pk.stack.session import PARALLEL, fault
 
     console, name = around.console, around.site
     registry = open_registry(around.invocation)
-    ready = around.ready(registry, writes=True, making=True)
+    ready = around.ready(registry, writes=True)
     site, again = ready.site, f"gcloud-pk datacenter up {name}"
     with around.open(ready, f"up of site {name}", create=True) as one:
-        _check_releases(registry, site, one)
+        if gone := _check_clusters(registry, site, ready.place, one):
+            tenants = tenants_on(site, ready.place, one)
+            refuse_tenants(name, {cluster: tenants.get(cluster, []) for cluster in gone})
         if refresh:
             with progress.shown(console, f"looking at every node of site {name}") as tell:
                 looked = one.refresh(tell, parallel=parallel or PARALLEL)
@@ -429,10 +431,15 @@ def _racks(site: Site) -> dict[str, str]:
     return {host.name: host.rack for host in site.spec.hosts if host.rack}
 
 
-def _check_releases(registry: Registry, site: Site, one: Session) -> None:
+def _check_clusters(registry: Registry, site: Site, place: Place, one: Session) -> list[str]:
+    """Return the clusters that are to be taken down. Raises what the clusters that live cannot take."""
+    from gcloud_pk.commands.datacenter_look import behind
     from gcloud_pk.stack import preflight
+    from gcloud_pk.stack.provider.ground import DISMANTLE, going
 
-    preflight.check_releases(registry, site, preflight.releases(one.resources()))
+    live = preflight.releases(one.resources())
+    preflight.check_releases(registry, site, live, lambda wished: behind(site, place, one, wished))
+    return preflight.check_clusters(site, live, going(site.metadata.name, os.environ.get(DISMANTLE, "")))
 
 
 def _carried_out(

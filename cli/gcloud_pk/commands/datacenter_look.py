@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,8 @@ from gcloud_pk.errors import ExitCode, GcloudPkError, NotCheckedError, RefusedEr
 from gcloud_pk.text import in_line, stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gcloud_pk.cluster.transport import Api
     from gcloud_pk.console import Console
     from gcloud_pk.model.site import Site
@@ -47,7 +49,7 @@ def kubeconfig(
     around = Surroundings(invocation, site_name, backend_url, engine_file, ssh_config)
     ready = around.ready(open_registry(invocation), writes=False)
     with around.open(ready, "kubeconfig") as one:
-        text = _kubeconfig(ready.site, one)
+        text = _kubeconfig(ready.site, _kept(one))
     path = ready.place.kubeconfig
     files.write(path, text)
     if invocation.console.machine:
@@ -74,7 +76,7 @@ def status(
     ready = around.ready(open_registry(invocation), writes=False)
     site = ready.site
     with around.open(ready, "status") as one:
-        ways = _ways(site, ready.place, one)
+        ways = _ways(site, ready.place, _kept(one))
     reach = ssh_config_of(invocation, site_name, ssh_config)
     found = [
         states.look(site, cluster, ways.get(cluster.name, _unmade(site_name)), reach)
@@ -143,40 +145,52 @@ def _unmade(site: str) -> UnavailableError:
     return UnavailableError("it was not made yet", resolution=f"gcloud-pk datacenter up {site}")
 
 
-def _kubeconfig(site: Site, one: Session) -> str:
+def _kept(one: Session) -> dict[str, dict[str, str]]:
+    """Return the kubeconfigs that the stack keeps, by cluster and identity."""
+    kept = one.outputs().get("kubeconfigs")
+    known = kept.items() if isinstance(kept, dict) else ()
+    return {name: texts for name, texts in known if isinstance(texts, dict) and texts}
+
+
+def _kubeconfig(site: Site, kept: dict[str, dict[str, str]]) -> str:
     from gcloud_pk.stack import machines
     from gcloud_pk.stack.credentials import merged
 
-    kept = one.outputs().get("kubeconfigs")
-    if not isinstance(kept, dict) or not any(isinstance(texts, dict) and texts for texts in kept.values()):
+    if not kept:
         raise RefusedError(
             f"site {site.metadata.name} has no cluster yet",
             resolution=f"gcloud-pk datacenter up {site.metadata.name}",
         )
-    known = {name: texts for name, texts in kept.items() if isinstance(texts, dict) and texts}
-    return merged(known, machines.provider(site.spec.provider).api_proxy(site))
+    return merged(kept, machines.provider(site.spec.provider).api_proxy(site))
 
 
-def _ways(site: Site, place: Place, one: Session) -> dict[str, Api | GcloudPkError]:
-    """Return the way to each cluster's API as its administrator, or why there is none; nothing stays on the disk."""
+def _ways(site: Site, place: Place, kept: dict[str, dict[str, str]]) -> dict[str, Api | GcloudPkError]:
+    """Return the way to each cluster's API as its administrator, or why there is none; nothing stays on the disk.
+
+    Of those too that were made, and that the site file does not name any more. `kept`: kubeconfigs of the stack.
+    """
     from gcloud_pk.cluster import kubeconfig as files
     from gcloud_pk.cluster.transport import Api
 
+    names = dict.fromkeys([*(cluster.name for cluster in site.spec.clusters), *kept])
     try:
-        text = _kubeconfig(site, one)
+        text = _kubeconfig(site, kept)
     except GcloudPkError as error:
-        return {cluster.name: error for cluster in site.spec.clusters}
+        return dict.fromkeys(names, error)
     found: dict[str, Api | GcloudPkError] = {}
     with tempfile.NamedTemporaryFile(dir=place.home, prefix=".kubeconfig-") as file:
         file.write(text.encode())
         file.flush()
         known = files.contexts(file.name)
-        for cluster in site.spec.clusters:
-            context = f"{cluster.name}.admin" if f"{cluster.name}.admin" in known else "admin"
+        for name in names:
+            context = f"{name}.admin" if f"{name}.admin" in known else "admin"
             try:
-                found[cluster.name] = Api(files.load(file.name, context), patience=_PATIENCE)
+                # Without contexts of its own another's would be taken for it.
+                whole = name in kept
+                api = Api(files.load(file.name, context), patience=_PATIENCE) if whole else _unmade(site.metadata.name)
+                found[name] = api
             except GcloudPkError as error:
-                found[cluster.name] = error
+                found[name] = error
     return found
 
 
@@ -185,9 +199,9 @@ def tenants_on(site: Site, place: Place, one: Session) -> dict[str, list[str] | 
     from gcloud_pk.cluster.answer import NotFoundError
     from gcloud_pk.cluster.kinds import TENANT
 
-    made: Any = one.outputs().get("kubeconfigs") or {}
+    made = _kept(one)
     found: dict[str, list[str] | str] = {}
-    for name, api in _ways(site, place, one).items():
+    for name, api in _ways(site, place, made).items():
         if name not in made:
             continue
         if isinstance(api, GcloudPkError):
@@ -200,4 +214,25 @@ def tenants_on(site: Site, place: Place, one: Session) -> dict[str, list[str] | 
             found[name] = []  # no cluster of tenants: the kind is not known there
         except GcloudPkError as error:
             found[name] = error.message
+    return found
+
+
+def behind(site: Site, place: Place, one: Session, wished: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return, in words, what of each cluster is not of the release it is wished to be of. `wished`: by cluster."""
+    from gcloud_pk.stack.versions import others
+
+    made = _kept(one)
+    found: dict[str, list[str]] = {}
+    for name, api in _ways(site, place, made).items():
+        if name not in wished:
+            continue
+        if isinstance(api, GcloudPkError):
+            found[name] = [f"it does not say which release it is of: {api.message}"]
+            continue
+        try:
+            settings = api.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
+            nodes = api.get("/api/v1/nodes").get("items") or []
+            found[name] = list(others(settings, nodes, wished[name]))
+        except GcloudPkError as error:
+            found[name] = [f"it does not say which release it is of: {error.message}"]
     return found

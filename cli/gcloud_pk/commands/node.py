@@ -23,7 +23,7 @@ from gcloud_pk.model.baseline import LEVELS
 from gcloud_pk.text import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gcloud_pk.model.baseline import Level
     from gcloud_pk.model.site import Site
@@ -169,8 +169,14 @@ def harden(
         from gcloud_pk.lab.nodes import is_lab_registry
 
         _agreed(invocation, order, yes=yes or is_lab_registry(invocation.registry))
-    file = f"sites/{site_name}.yaml"
-    return run_harden(invocation, order, _home(invocation, site_name), registry.governance.files[file], serial)
+    return run_harden(invocation, order, _home(invocation, site_name), site_files(registry, site), serial)
+
+
+def site_files(registry: Registry, site: Site) -> dict[str, bytes]:
+    """Return the bytes that say which hosts there are, by path: the site's file and its tables."""
+    said = site.spec.tables.model_dump(exclude_none=True).values()
+    names = [f"{site.metadata.name}.yaml", *sorted(str(name) for name in said)]
+    return {f"sites/{name}": registry.governance.files[f"sites/{name}"] for name in names}
 
 
 @node.command("reboot-check")
@@ -253,8 +259,11 @@ def known_tags(tags: tuple[str, ...], *, accept_state: bool = False) -> tuple[st
     return chosen
 
 
-def run_harden(invocation: Invocation, order: Order, home: Path, site_file: bytes, serial: int) -> int:
-    """Run an order, show it, keep its record; return the exit code. `home`: where runs over the site are kept."""
+def run_harden(invocation: Invocation, order: Order, home: Path, sources: Mapping[str, bytes], serial: int) -> int:
+    """Run an order, show it, keep its record; return the exit code.
+
+    `home`: where runs over the site are kept; `sources`: path → bytes of what says which hosts there are.
+    """
     import hashlib
 
     from gcloud_pk import __version__
@@ -268,6 +277,7 @@ def run_harden(invocation: Invocation, order: Order, home: Path, site_file: byte
     started = record.moment()
     levels = {host.name: order.level or order.site.spec.level_of(host) for host in order.hosts}
     what = f"{'checking' if order.check else 'hardening'} {number_of(len(order.hosts), 'host')} of site {name}"
+    digests = {file: hashlib.sha256(data).hexdigest() for file, data in sources.items()}
     head: dict[str, Any] = {
         "site": name,
         "check": order.check,
@@ -278,7 +288,8 @@ def run_harden(invocation: Invocation, order: Order, home: Path, site_file: byte
         "tool": {"version": __version__, "commit": commit()},
         "playbook": {"name": order.file.name, "sha256": record.digest(order.file.parent)},
         "registry": {"path": str(invocation.registry.resolve()), "serial": serial},
-        "siteFile": hashlib.sha256(site_file).hexdigest(),
+        "siteFile": digests.get(f"sites/{name}.yaml"),
+        "siteFiles": digests,
         "started": record.shown(started),
     }
     holder = {"operator": head["operator"], "pid": os.getpid(), "started": head["started"], "what": what}

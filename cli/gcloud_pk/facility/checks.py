@@ -21,6 +21,7 @@ CONTROLS: Mapping[str, str] = {
     "GPK-DCT-007": "recovery in another city and seismic zone, with room (Cloud First Policy 2022; secondary; ours)",
     "GPK-DCT-008": "an accreditation that has not expired (CSP accreditation, Cloud Office 2024; secondary)",
     "GPK-DCT-009": "a UPS before every load (Tier Standard: Topology, from Tier I on; secondary)",
+    "GPK-DCT-010": "any one rack is a failure domain, and what stands in it falls with it (ours)",
 }
 """Our own controls, and the instrument behind each."""
 
@@ -73,7 +74,7 @@ CHECKS: Mapping[str, Check] = _table(
     (
         "DC-007",
         "Power of pumps, air handlers and switches with any one element out",
-        "with {element} out, what is driven by power still cools and connects every rack",
+        "with {element} out, what is driven by power still cools and connects every rack, and power covers its draw",
         "GPK-DCT-003",
     ),
     (
@@ -83,6 +84,12 @@ CHECKS: Mapping[str, Check] = _table(
         "GPK-DCT-009",
     ),
     ("DC-006", "Hosts stay within their rack's power", "hosts draw no more than their rack's kw", "GPK-DCT-002"),
+    (
+        "DC-009",
+        "A rack out, with all that stands in it",
+        "with {element} out, loads in other racks keep power, cooling and traffic",
+        "GPK-DCT-010",
+    ),
     (
         "DC-011",
         "Cooling with everything in place",
@@ -172,8 +179,8 @@ CHECKS: Mapping[str, Check] = _table(
 )
 
 OMITTED: Mapping[str, str] = {
-    "DC-061": "fuel on site, and generators rated for unlimited hours at this load: no inventory shows it",
-    "DC-062": "what chillers, pumps and air handlers draw: capacity is compared with the racks' load alone",
+    "DC-061": "fuel on site, tanks and lines that generators share, generators rated for unlimited hours at this load",
+    "DC-062": "how the draw of what cools changes with load and weather: the most of each is compared",
     "DC-063": "outdoor temperatures that chillers and generators are rated for",
     "DC-064": "operation: staff, maintenance, the drill itself",
 }

@@ -357,7 +357,7 @@ class _Sheet:
             self.labels.append(Label(said_here, rect.x + 7, base, SMALL, broken, look="broken" if broken else "soft"))
 
     def _title(self, one: AnyComponent) -> str:
-        parts = [SHORT[one.kind], power(one.watts), f"room {one.room}" if one.room else ""]
+        parts = [SHORT[one.kind], power(one.watts), f"room {one.room}" if one.room else "", one.rack or ""]
         return f"{one.name}: {', '.join(part for part in parts if part)}"
 
     # --- racks ----------------------------------------------------------------------------------------------------

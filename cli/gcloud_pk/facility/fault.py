@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gcloud_pk.facility.graph import Area, Element, Facility, Grid
+from gcloud_pk.facility.graph import Facility, Grid
 from gcloud_pk.facility.outage import Outages
 from gcloud_pk.facility.plant import Plant
 from gcloud_pk.facility.results import Result
@@ -89,28 +88,21 @@ def _compartments(plant: Plant) -> Iterator[Result]:
     """Take out each room: what other rooms hold must not notice."""
     facility = plant.facility
     site = facility.site.metadata.name
-    rooms: defaultdict[str, defaultdict[Area, list[Element]]] = defaultdict(lambda: defaultdict(list))
+    rooms: dict[str, None] = {}
     roomless: list[str] = []
     for grid in facility.grids:
         for name, node in grid.nodes.items():
             if node.room:
-                rooms[node.room][grid.area].append((name,))
+                rooms[node.room] = None
             elif node.kind != "carrier":
                 roomless.append(name)
     roomless += [member.name for member in facility.members if member.room is None]
     why = f"the room of {some(roomless)} is not said" if roomless else None
     broken = False
-    for room, areas in rooms.items():
-        lost: dict[str, None] = {}
-        fresh: set[str] = set()
-        for area, stopped in plant.stopped_by(areas.get("power", ())).items():
-            areas[area] += [one for one in stopped if one not in areas[area]]
-        for area, elements in areas.items():
-            outages = plant.areas[area]
-            inside = [number for number, load in enumerate(outages.grid.loads) if load.room in {room, None}]
-            loss = outages.without_all(elements, inside)
-            lost |= dict.fromkeys(member.name for member in outages.members(loss.loads))
-            fresh |= {member.name for member in outages.members(loss.loads - outages.base.loads)}
+    for room in rooms:
+        fall = plant.without_room(room)
+        lost = dict.fromkeys(member.name for members in fall.lost.values() for member in members)
+        fresh = lost.keys() - plant.lost_already
         if lost:
             broken = True
             observed = f"{counts(len(lost), 'load')} in other rooms lose power, cooling or traffic: {some(list(lost))}"

@@ -6,12 +6,14 @@ and Fulkerson 1956), so that thousands of elements can be tried one by one. Amou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 SOURCE = 0
 """The node that all sources hang on."""
+
+_NOTHING: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +65,25 @@ class Flow:
         self._loads.append((node, watts))
         return len(self._loads) - 1
 
-    def shortage(self, out: Sequence[int] = (), idle: Iterable[int] = ()) -> Shortage:
-        """Return what does not arrive with some arcs out. `idle`: loads that draw nothing meanwhile."""
+    def shortage(self, out: Sequence[int] = (), less: Mapping[int, int] = _NOTHING) -> Shortage:
+        """Return what does not arrive with some arcs out. `less`: watts that loads draw less meanwhile."""
         state, as_it_is = self._base()
-        resting = frozenset(idle)
-        if not resting and not any(state.flow[arc] for arc in out):
+        if not less and not any(state.flow[arc] for arc in out):
             return as_it_is
         state = _State(state.capacity.copy(), state.flow.copy(), state.served.copy())
         for arc in out:
             self._take_out(state, arc)
-        for load in resting:
-            self._recede(state, self._loads[load][0], state.served[load])
-            state.served[load] = 0
-        return self._fill(state, resting)
+        for load, spared in less.items():
+            node, watts = self._loads[load]
+            if (over := state.served[load] - (watts - spared)) > 0:
+                self._recede(state, node, over)
+                state.served[load] -= over
+        return self._fill(state, less)
 
     def _base(self) -> tuple[_State, Shortage]:
         if self._settled is None:
             state = _State(self._capacity.copy(), [0] * len(self._tail), [0] * len(self._loads))
-            shortage = self._fill(state, frozenset())
+            shortage = self._fill(state, _NOTHING)
             self._straighten(state)
             self._settled = state, shortage
         return self._settled
@@ -144,7 +147,7 @@ class Flow:
                     less -= taken
                     rest.append((self._head[arc], taken))
 
-    def _fill(self, state: _State, idle: frozenset[int]) -> Shortage:
+    def _fill(self, state: _State, less: Mapping[int, int]) -> Shortage:
         """Lead to each load what can be led there.
 
         What the search for a load could not get past stays closed: all of it shares the shortage (the sink's side of
@@ -153,7 +156,7 @@ class Flow:
         missing: dict[int, int] = {}
         dead: set[int] = set()
         for load, (node, watts) in enumerate(self._loads):
-            wanted = 0 if load in idle else watts - state.served[load]
+            wanted = watts - less.get(load, 0) - state.served[load]
             while wanted and node not in dead:
                 led = self._lead(state, node, wanted, dead)
                 state.served[load] += led
@@ -161,7 +164,7 @@ class Flow:
             if wanted:
                 missing[load] = wanted
         sharing = frozenset(
-            load for load, (node, watts) in enumerate(self._loads) if node in dead and watts and load not in idle
+            load for load, (node, watts) in enumerate(self._loads) if node in dead and watts > less.get(load, 0)
         )
         return Shortage(missing, sharing)
 
@@ -169,9 +172,9 @@ class Flow:
         """Lead up to `wanted` watts to a node by one path and return them; 0, with all that was seen in `dead`."""
         step: dict[int, tuple[int, int]] = {}  # node → the next node towards the load, and the arc between (~arc: back)
         seen = {node}
-        stack = [node]
-        while stack:
-            at = stack.pop()
+        ahead, detours = [node], list[int]()
+        while ahead or detours:
+            at = ahead.pop() if ahead else detours.pop()
             if at == SOURCE:
                 return self._push(state, node, wanted, step)
             for arc in self._out[at]:
@@ -179,13 +182,13 @@ class Flow:
                 if state.flow[arc] and before not in seen and before not in dead:
                     seen.add(before)
                     step[before] = at, ~arc
-                    stack.append(before)
-            for arc in self._into[at]:  # last, so that these are tried first: straight on to the source
+                    detours.append(before)
+            for arc in self._into[at]:  # tried first: straight on to the source
                 before = self._tail[arc]
                 if state.flow[arc] < state.capacity[arc] and before not in seen and before not in dead:
                     seen.add(before)
                     step[before] = at, arc
-                    stack.append(before)
+                    ahead.append(before)
         dead |= seen
         return 0
 

@@ -15,7 +15,7 @@ from gcloud_pk.model.site import Host, Site
 if TYPE_CHECKING:
     import networkx as nx
 
-    from gcloud_pk.model.facility import CoolingComponent, Link, NetworkComponent, Rack
+    from gcloud_pk.model.facility import Cooling, CoolingComponent, Network, NetworkComponent, Power, Rack
 
 Area = Literal["power", "cooling", "network"]
 AREAS: tuple[Area, ...] = ("power", "cooling", "network")
@@ -42,7 +42,10 @@ Element = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A component. `watts`: its capacity; None: as much as is asked. `feeds`: power components that drive it."""
+    """A component. `watts`: its capacity; None: as much as is asked. `feeds`: power components that drive it.
+
+    `draws`: watts of power that it takes; None where the file does not say. `rack`: the one that it falls with.
+    """
 
     name: str
     kind: str
@@ -50,14 +53,19 @@ class Node:
     room: str | None = None
     group: str | None = None
     feeds: frozenset[str] = frozenset()
+    draws: int | None = None
+    rack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What draws: a host, or a rack that holds none yet. `watts`: None where the file does not say."""
+    """What draws: a host, a rack that holds none yet, or a component of cooling or network that power drives.
+
+    `watts`: None where the file does not say.
+    """
 
     name: str
-    kind: Literal["host", "rack"]
+    kind: Literal["host", "rack", "component"]
     rack: str | None
     room: str | None
     watts: int | None
@@ -112,6 +120,11 @@ class Grid:
     def members(self) -> Iterable[Member]:
         """All that draws and is known to hang on something."""
         return (member for load in self.loads for member in load.members)
+
+    @cached_property
+    def demand(self) -> tuple[int, int]:
+        """How many members draw, and how many watts they draw together, as far as it is known."""
+        return sum(len(load.members) for load in self.loads), sum(load.watts for load in self.loads)
 
     @cached_property
     def place(self) -> Mapping[str, int]:
@@ -184,19 +197,9 @@ class Facility:
             return {rack.name: rack.cooling if what == "cooling" else rack.switches for rack in spec.racks}
 
         cooling, switches = of_rack("cooling"), of_rack("switches")
-        power = _grid("power", spec.power.components, spec.power.links, _sorted(members, feeds))
-        cold = _grid(
-            "cooling",
-            spec.cooling.components,
-            spec.cooling.links,
-            _sorted(members, lambda member: cooling.get(member.rack, ())),
-        )
-        net = _grid(
-            "network",
-            spec.network.components,
-            spec.network.links,
-            _sorted(members, lambda member: switches.get(member.rack, ())),
-        )
+        power = _grid(site, "power", spec.power, _sorted(members, feeds))
+        cold = _grid(site, "cooling", spec.cooling, _sorted(members, lambda member: cooling.get(member.rack, ())))
+        net = _grid(site, "network", spec.network, _sorted(members, lambda member: switches.get(member.rack, ())))
         _refuse_circles(site, power)
         return cls(site, power, cold, net, members)
 
@@ -255,24 +258,10 @@ def _sorted(members: Iterable[Member], taps: _Taps) -> _Hung:
     return hung, tuple(unsaid)
 
 
-def _grid(
-    area: Area,
-    components: Iterable[PowerComponent | CoolingComponent | NetworkComponent],
-    links: Iterable[Link],
-    hung: _Hung,
-) -> Grid:
-    nodes = {
-        one.name: Node(
-            one.name,
-            one.kind,
-            None if area == "network" else one.watts,
-            one.room,
-            one.group,
-            frozenset(() if isinstance(one, PowerComponent) else one.feeds),
-        )
-        for one in components
-    }
-    ends = dict.fromkeys((link.source, link.target) for link in links)
+def _grid(site: Site, area: Area, said: Power | Cooling | Network, hung: _Hung) -> Grid:
+    only = _listed_by(site, area)
+    nodes = {one.name: _node(site, area, one, only.get(one.name)) for one in said.components}
+    ends = dict.fromkeys((link.source, link.target) for link in said.links)
     known = {link for link in ends if link[0] in nodes and link[1] in nodes and link[0] != link[1]}
     # One link written in both directions is one, and so is one between two switches.
     twice = {link for link in known if link[::-1] in known} if area != "power" else set()
@@ -286,6 +275,37 @@ def _grid(
         for (taps, room), members in hung[0].items()
     )
     return Grid(area, nodes, kept, loads, hung[1], frozenset((twice | alike) & set(kept)))
+
+
+def _node(
+    site: Site, area: Area, one: PowerComponent | CoolingComponent | NetworkComponent, listed: str | None
+) -> Node:
+    rack = site.spec.rack(one.rack or listed)
+    if rack and one.rack is None and one.room and rack.room and one.room != rack.room:
+        rack = None  # another room than that of the rack that lists it
+    return Node(
+        one.name,
+        one.kind,
+        None if area == "network" else one.watts,
+        one.room or (rack.room if rack else None),
+        one.group,
+        frozenset(() if isinstance(one, PowerComponent) else one.feeds),
+        None if isinstance(one, PowerComponent) else one.drawn,
+        rack.name if rack else one.rack,
+    )
+
+
+def _listed_by(site: Site, area: Area) -> dict[str, str]:
+    """Return component → the rack that lists it, itself or by a host in it, for those that one rack alone does."""
+    field = {"power": "feeds", "cooling": "cooling", "network": "switches"}[area]
+    racks: defaultdict[str, set[str]] = defaultdict(set)
+    for rack in site.spec.racks:
+        for name in getattr(rack, field):
+            racks[name].add(rack.name)
+    for host in site.spec.hosts if area == "power" else ():
+        for name in host.power_supplies or ():
+            racks[name].add(host.rack or "")
+    return {name: next(iter(those)) for name, those in racks.items() if len(those) == 1}
 
 
 def _refuse_circles(site: Site, power: Grid) -> None:

@@ -17,6 +17,8 @@ from math import lcm
 from gcloud_pk.facility.flow import SOURCE, Flow
 from gcloud_pk.facility.results import Result, ordered
 from gcloud_pk.facility.words import counts, some
+from gcloud_pk.model import cities
+from gcloud_pk.model.classification import Classification
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.quantity import Quantity
 from gcloud_pk.model.request import TenantRequest
@@ -24,8 +26,8 @@ from gcloud_pk.model.rules import clusters_for, site_problem
 from gcloud_pk.model.site import Cluster, Host, Site
 from gcloud_pk.model.tenant import place
 
-Key = tuple[str, str]
-"""A site's name and a cluster's."""
+Key = tuple[str, str, tuple[Classification, ...]]
+"""A site's name, a cluster's, and the classes of data that some of its hosts hold."""
 
 RESOURCES = ("cpu", "memory")
 
@@ -116,8 +118,12 @@ class _Nation:
 
     @cached_property
     def _rooms(self) -> dict[Key, Room]:
+        return {(*place, held): room for place, rooms in self._by_cluster.items() for held, room in rooms.items()}
+
+    @cached_property
+    def _by_cluster(self) -> dict[tuple[str, str], Mapping[tuple[Classification, ...], Room]]:
         return {
-            (name, cluster.name): _room(site, cluster)
+            (name, cluster.name): _by_classes(site, cluster)
             for name, site in self.sites.items()
             for cluster in site.spec.clusters
         }
@@ -143,6 +149,9 @@ class _Nation:
             silent = tenant.primary if here.seismic_zone is None else tenant.recovery
             why = f"sites/{silent}.yaml names no seismic zone"
             return Result("DC-101", subject, ways, Verdict.NOT_CHECKED, reason=why)
+        if cities.alike(here, there):
+            why = f"{here.city!r} and {there.city!r} may be one city: one spelling for one city, in sites/"
+            return Result("DC-101", subject, ways, Verdict.NOT_CHECKED, reason=why)
         return Result("DC-101", subject, ways, Verdict.PASS)
 
     def _objections(self, tenant: Placed, primary: Site, recovery: Site) -> Iterator[str]:
@@ -150,9 +159,9 @@ class _Nation:
         if tenant.primary == tenant.recovery:
             yield "the same site"
             return
-        if _bare(here.city) == _bare(there.city):
+        if cities.same(here, there):
             yield f"both stand in {here.city}"
-        if here.seismic_zone and there.seismic_zone and _bare(here.seismic_zone) == _bare(there.seismic_zone):
+        if here.seismic_zone and here.seismic_zone == there.seismic_zone:
             yield f"both stand in seismic zone {here.seismic_zone}"
         if problem := site_problem(recovery, tenant.request):
             yield problem
@@ -169,7 +178,9 @@ class _Nation:
             site = self.sites.get(name)
             if site is None or site_problem(site, tenant.request) is not None:
                 continue
-            found |= {(name, cluster.name) for cluster in clusters_for(site, tenant.request)}
+            for cluster in clusters_for(site, tenant.request):
+                rooms = self._by_cluster[name, cluster.name]
+                found |= {(name, cluster.name, held) for held in rooms if tenant.request.spec.classification in held}
         return frozenset(found)
 
     def _held(self, name: str) -> Result:
@@ -226,7 +237,9 @@ class _Nation:
                 missing, short = _shortfall(demands, self._capacity(keys, resource, rack), resource)
                 if missing and (worst is None or len(short) > len(worst[3])):
                     worst = rack, unit, missing, short
-        unknown = [f"{site}/{host}" for site, cluster in keys for host in self._rooms[site, cluster].unknown]
+        unknown = [
+            f"{site}/{host}" for site, cluster, held in keys for host in self._rooms[site, cluster, held].unknown
+        ]
         nowhere = [tenant.name for one in demands if not one.clusters for tenant in one.tenants]
         if worst and not (unknown and not nowhere):
             rack, unit, missing, short = worst
@@ -236,7 +249,7 @@ class _Nation:
                 f"{_amount(missing, unit)} of {unit} short{out} for {counts(len(names), 'tenant')}: {some(names)}"
             )
             if nowhere:
-                observed += f"; no cluster admits {some(nowhere)}"
+                observed += f"; no cluster with hosts for it admits {some(nowhere)}"
             return Result(check, subject, observed, Verdict.FAIL, count=len(names), fresh=len(names), loads=names)
         if unknown:
             why = f"cpu and memory of {some(unknown)} are not known (spec.hosts: machine)"
@@ -271,18 +284,32 @@ class _Nation:
         return {key: self._rooms[key].total(resource, out[1] if out and out[0] == key[0] else None) for key in keys}
 
 
-def _room(site: Site, cluster: Cluster) -> Room:
-    """Return what a cluster's workers have to give; its control planes, where it has no workers."""
-    hosts: Sequence[Host] = site.spec.workers(cluster) or site.spec.control_planes(cluster)
+def _by_classes(site: Site, cluster: Cluster) -> Mapping[tuple[Classification, ...], Room]:
+    """Return what the hosts of a cluster that run tenants' pods have to give, by the classes that they hold."""
+    groups: defaultdict[tuple[Classification, ...], list[Host]] = defaultdict(list)
+    for host in site.spec.hosts_for_tenants(cluster):
+        groups[tuple(sorted(host.holds or site.spec.classes_of(cluster)))].append(host)
+    if not site.spec.hosts_of(cluster):
+        return {site.spec.classes_of(cluster): Room({}, (cluster.name,))}
+    return {held: _room(site, cluster, hosts) for held, hosts in groups.items()}
+
+
+def _room(site: Site, cluster: Cluster, hosts: Sequence[Host]) -> Room:
+    """Return what hosts have to give: their machines, less what the kubelet keeps for the system."""
+    kept = cluster.kubelet.system_reserved_cpu, cluster.kubelet.system_reserved_memory
+    own_cpu, own_memory = (amount.value if amount else Fraction() for amount in kept)
     racks: dict[str | None, tuple[Fraction, Fraction]] = {}
-    unknown = [] if hosts else [cluster.name]
+    unknown = []
     for host in hosts:
         machine = site.spec.machine(host.machine)
         if machine is None:
             unknown.append(host.name)
             continue
         cpu, memory = racks.get(host.rack, (Fraction(), Fraction()))
-        racks[host.rack] = cpu + machine.cpu.value, memory + machine.memory.value
+        racks[host.rack] = (
+            cpu + max(machine.cpu.value - own_cpu, Fraction()),
+            memory + max(machine.memory.value - own_memory, Fraction()),
+        )
     unknown += [host.name for host in hosts if host.rack is None]
     return Room(racks, tuple(dict.fromkeys(unknown)))
 
@@ -310,11 +337,6 @@ def _shortfall(
 
 def _amount(amount: Fraction, unit: str) -> str:
     return str(Quantity(amount, binary=unit == "memory"))
-
-
-def _bare(name: str) -> str:
-    """Return letters and digits of a city or a zone: `Zone 2-B ` is zone 2b."""
-    return "".join(filter(str.isalnum, name.casefold())).removeprefix("seismic").removeprefix("zone")
 
 
 def _place(site: Site) -> str:

@@ -54,12 +54,32 @@ class Outages:
         own = self.grid.own.get(element, frozenset()) & severed
         if not own:
             return self.without(element)
-        return self._loss(self._unreached | (severed - own), [element], own)
+        return self._loss(self._unreached | (severed - own), [element], {load: self._watts[load] for load in own})
 
-    def without_all(self, elements: Sequence[Element], resting: Iterable[int] = ()) -> Loss:
-        """Return what is not carried with several out at once, but for loads that rest meanwhile."""
-        idle = frozenset(resting)
-        return self._loss(self._unreached_without(elements) - idle, elements, idle)
+    def without_all(self, elements: Sequence[Element], gone: Mapping[int, Sequence[Member]] | None = None) -> Loss:
+        """Return what is not carried with several out at once.
+
+        `gone`: load → those of its members that fall with them, and draw nothing. A load that is gone as a whole is
+        not in the answer.
+        """
+        gone = gone or {}
+        rest = {load for load, members in gone.items() if len(members) == len(self.grid.loads[load].members)}
+        less = {load: sum(member.watts or 0 for member in members) for load, members in gone.items()}
+        return self._loss(self._unreached_without(elements) - rest, elements, less)
+
+    @cached_property
+    def by_rack(self) -> Mapping[str, Mapping[int, Sequence[Member]]]:
+        """Rack → load → those of its members that stand there."""
+        found: defaultdict[str, defaultdict[int, list[Member]]] = defaultdict(lambda: defaultdict(list))
+        for number, load in enumerate(self.grid.loads):
+            for member in load.members:
+                if member.rack:
+                    found[member.rack][number].append(member)
+        return found
+
+    @cached_property
+    def _watts(self) -> tuple[int, ...]:
+        return tuple(load.watts for load in self.grid.loads)
 
     @cached_property
     def severed_by(self) -> Mapping[Element, frozenset[int]]:
@@ -127,11 +147,11 @@ class Outages:
                 after[link[1]].append((link[0], link))
         return after
 
-    def _loss(self, severed: frozenset[int], out: Sequence[Element], idle: frozenset[int] = frozenset()) -> Loss:
+    def _loss(self, severed: frozenset[int], out: Sequence[Element], less: Mapping[int, int] | None = None) -> Loss:
         if self.grid.area == "network":
             return Loss(severed)
         flow, arcs = self._flow
-        shortage = flow.shortage([arc for element in out for arc in arcs[element]], idle)
+        shortage = flow.shortage([arc for element in out for arc in arcs[element]], less or {})
         short = shortage.sharing - severed
         return Loss(severed, short, sum(watts for load, watts in shortage.missing.items() if load in short))
 

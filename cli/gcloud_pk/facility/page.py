@@ -189,7 +189,7 @@ def _elements(site: Site, findings: Sequence[Finding]) -> Iterator[Block]:
                 one.name,
                 SHORT[one.kind],
                 power(one.watts),
-                one.room or "",
+                ", ".join(place for place in (one.room, one.rack) if place),
                 _some(sources.get(one.name, [])),
                 _some(targets.get(one.name, [])),
                 ", ".join(getattr(one, "feeds", ())),
@@ -198,7 +198,7 @@ def _elements(site: Site, findings: Sequence[Finding]) -> Iterator[Block]:
             for one in components[:MOST_ROWS]
         ]
         yield _table(
-            title, ("Element", "Kind", "Capacity", "Room", "Comes from", "Leads to", "Fed by", "Verdict"), rows
+            title, ("Element", "Kind", "Capacity", "Stands in", "Comes from", "Leads to", "Fed by", "Verdict"), rows
         )
         if len(components) > MOST_ROWS:
             yield Paragraph((f"And {len(components) - MOST_ROWS} more elements, which stand in the site file.",))

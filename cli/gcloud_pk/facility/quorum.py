@@ -21,7 +21,9 @@ class Fabric:
     """Which hosts reach each other inside the site: over routers and switches, not by way of a carrier or of a host."""
 
     def __init__(self, grid: Grid) -> None:
+        self._routers = frozenset((name,) for name, node in grid.nodes.items() if node.kind == "router")
         self._taps = {host: grid.loads[number].taps for host, number in grid.place.items()}
+        self._leaves = frozenset((name,) for name, node in grid.nodes.items() if node.kind == "rack-switch")
         self._beside: defaultdict[str, set[str]] = defaultdict(set)
         inner = {name for name, node in grid.nodes.items() if node.kind not in SOURCES["network"]}
         for source, target in grid.links:
@@ -31,15 +33,38 @@ class Fabric:
 
     def largest(self, hosts: Collection[str], out: Collection[Element] = ()) -> frozenset[str]:
         """Return the most of some hosts that one of them reaches, itself included; one without a switch is alone."""
+        return max(self._groups(hosts, out).values(), key=len, default=frozenset())
+
+    def _groups(self, hosts: Collection[str], out: Collection[Element]) -> dict[str, frozenset[str]]:
+        """Return each host → those that it reaches. A host with two switches is no way between them."""
         parts = self._parts({tap for host in hosts for tap in self._taps.get(host, ())}, out)
         seats = {
             host: {parts[tap] for tap in self._taps.get(host, ()) if tap in parts} or {host} for host in sorted(hosts)
         }
-        groups = (
-            frozenset(other for other, theirs in seats.items() if not mine.isdisjoint(theirs))
-            for mine in seats.values()
+        return {
+            host: frozenset(other for other, theirs in seats.items() if not mine.isdisjoint(theirs))
+            for host, mine in seats.items()
+        }
+
+    def reached(self, hosts: Collection[str], others: Collection[str], out: Collection[Element] = ()) -> frozenset[str]:
+        """Return those of others that some of the hosts reach."""
+        parts = self._parts({tap for host in (*hosts, *others) for tap in self._taps.get(host, ())}, out)
+        mine = {parts[tap] for host in hosts for tap in self._taps.get(host, ()) if tap in parts}
+        return frozenset(
+            other for other in others if not mine.isdisjoint(parts.get(tap, "") for tap in self._taps.get(other, ()))
         )
-        return max(groups, key=len, default=frozenset())
+
+    def beside(self, hosts: Collection[str], out: Collection[Element] = ()) -> frozenset[str]:
+        """Return the fewest of some hosts that one of them shares a segment with: by switches alone, and no router."""
+        return min(self._groups(hosts, [*out, *self._routers]).values(), key=len, default=frozenset())
+
+    def spare(self, hosts: Collection[str]) -> frozenset[Element]:
+        """Return rack switches without which, all of them at once, the hosts reach each other as before."""
+        taps = {tap for host in hosts for tap in self._taps.get(host, ())}
+        found = self._leaves - {(tap,) for tap in taps}
+        every = (frozenset[Element](), self._routers)
+        same = all(self._groups(hosts, found | out) == self._groups(hosts, out) for out in every)
+        return found if same else frozenset()
 
     def matters(self, hosts: Iterable[str]) -> frozenset[Element]:
         """Return the elements without which the hosts might reach each other no more: a few of all."""
@@ -47,10 +72,12 @@ class Fabric:
 
         graph: nx.Graph[str] = nx.Graph()
         graph.add_edges_from((one, other) for one, others in self._beside.items() for other in others)
-        cut = {(name,) for name in nx.articulation_points(graph)}
-        bridges = {ends for link in nx.bridges(graph) for ends in (tuple(link), tuple(reversed(link)))}
-        taps = {(tap,) for host in hosts for tap in self._taps.get(host, ())}
-        return frozenset(cut | bridges | taps)
+        found: set[Element] = {(tap,) for host in hosts for tap in self._taps.get(host, ())}
+        for _ in range(2):
+            found |= {(name,) for name in nx.articulation_points(graph)}
+            found |= {ends for link in nx.bridges(graph) for ends in (tuple(link), tuple(reversed(link)))}
+            graph.remove_nodes_from(name for (name,) in self._routers)  # and then each segment by itself
+        return frozenset(found)
 
     def _parts(self, taps: Collection[str], out: Collection[Element]) -> dict[str, str]:
         """Return the connected part that each switch belongs to, named by one of its switches."""
@@ -127,6 +154,8 @@ class _Standing:
                 return f"{grid.area} of {some(silent or sorted(self.members))} is not said"
             if grid.unrated:
                 return f"{grid.area}: the kw of {some(grid.unrated)} is not known"
+        if self.plant.unmeasured:
+            return f"what {some(self.plant.unmeasured)} draw is not said"
         return None
 
     def fallen(self, area: Area, loads: Collection[int]) -> frozenset[str]:
@@ -149,10 +178,18 @@ class _Standing:
     def blows(self) -> Iterator[_Blow]:
         """Yield each rack, and each element of the plant, that does something to the control planes."""
         root = f"site/{self.site.metadata.name}"
-        for rack in dict.fromkeys(host.rack for host in self.hosts if host.rack):
-            down = frozenset(host.name for host in self.hosts if host.rack == rack)
-            yield _Blow(f"{root}/rack/{rack}", rack, None, (rack,), down, switches=self.dark)
         parting = self.fabric.matters(self.members)
+        spare = self.fabric.spare(self.members)
+        named = (rack.name for rack in self.site.spec.racks)
+        for rack in dict.fromkeys((*(host.rack for host in self.hosts if host.rack), *named)):
+            fall = self.plant.without_rack(rack)
+            lost = {area: {member.name for member in members} & self.members for area, members in fall.lost.items()}
+            inside = frozenset(host.name for host in self.hosts if host.rack == rack)
+            switches = tuple(dict.fromkeys((*fall.elements["network"], *self.dark)))
+            if inside or any(lost.values()) or not spare.issuperset(switches):
+                down = inside | lost["power"] | lost["cooling"]
+                at = f"{root}/rack/{rack}"
+                yield _Blow(at, rack, None, (rack,), down, frozenset(lost["network"]), switches)
         for area in AREAS:
             for element in self.plant.areas[area].grid.elements:
                 losses = {one: self.fallen(one, loss.loads) for one, loss in self.plant.after(area, element).items()}
@@ -179,9 +216,33 @@ class _Standing:
         return self.fabric.largest(known, blow.switches if blow else self.dark) | (up - known)
 
     def answering(self, blow: _Blow | None) -> frozenset[str]:
-        """Return the control planes that are up and that a carrier reaches."""
+        """Return the control planes that are up, that a carrier reaches, and of the quorum, where there is one."""
         gone = self.weak | self.cut_off
-        return self.members - gone - (blow.down | blow.unreached if blow else frozenset())
+        up = self.members - gone - (blow.down | blow.unreached if blow else frozenset())
+        group = self.together(blow)
+        return up & group if len(group) >= self.quorum else up
+
+    def apart(self, blow: _Blow | None) -> str | None:
+        """Return that routers alone join those that answer, so that the endpoint's address cannot move, or None."""
+        if self.endpoint_unknown() or len(self.together(blow)) < self.quorum:
+            return None
+        known = self.answering(blow) & self.facility.network.place.keys()
+        beside = self.fabric.beside(known, blow.switches if blow else self.dark)
+        if beside == known:
+            return None
+        return (
+            f"routers alone join {some(sorted(beside))} to {some(sorted(known - beside))}: "
+            f"{self.cluster.endpoint_host} cannot move between them, and each part would hold it"
+        )
+
+    def serving(self, workers: Collection[str]) -> frozenset[str]:
+        """Return the workers that have their ways, and that control planes reach inside the site: nothing is out.
+
+        Those whose switches are not said count. What capacity is short of is told by area.
+        """
+        known = frozenset(workers) & self.facility.network.place.keys()
+        reached = self.fabric.reached(self.together(None), known, self.dark)
+        return (reached | (frozenset(workers) - known)) - self.plant.severed_already
 
     def endpoint_unknown(self) -> str | None:
         """Return why it cannot be said who holds the endpoint's address, or None."""
@@ -258,18 +319,15 @@ def _quorum(one: _Standing, subject: str, blows: Sequence[_Blow]) -> Iterator[Re
 
 
 def _endpoint(one: _Standing, subject: str, blows: Sequence[_Blow]) -> Iterator[Result]:
-    place = one.cluster.endpoint_host
-    holder = next((host.name for host in one.site.spec.hosts if host.address == place), None)
-    if holder:
-        observed = f"{place} is the address of {holder}: it goes where {holder} goes, and moves nowhere"
-        yield Result("DC-033", subject, observed, Verdict.FAIL, count=1, loads=(holder,))
-        return
     size = len(one.members)
     if not one.answering(None):
         observed = "no control plane is up and reached by a carrier, with everything in place"
         why = one.unknown
         verdict = Verdict.NOT_CHECKED if why and not one.weak and not one.cut_off else Verdict.FAIL
         yield Result("DC-033", subject, observed, verdict, reason=why, count=size, loads=tuple(sorted(one.members)))
+        return
+    if apart := one.apart(None):
+        yield Result("DC-033", subject, apart, Verdict.FAIL, count=size, loads=tuple(sorted(one.members)))
         return
     broken = False
     least = size
@@ -278,8 +336,11 @@ def _endpoint(one: _Standing, subject: str, blows: Sequence[_Blow]) -> Iterator[
         least = min(least, len(left))
         if not left:
             broken = True
-            observed = f"{one.name}: with {blow.said} out, no control plane is up and reached by a carrier"
+            observed = f"{one.name}: with {blow.said} out, no control plane is up, reached by a carrier and of a quorum"
             yield _broken("DC-033", blow, observed, one.members)
+        elif apart := one.apart(blow):
+            broken = True
+            yield _broken("DC-033", blow, f"{one.name}: with {blow.said} out, {apart}", left)
     if not broken:
         observed = f"at least {least} of {size} control planes are up and reached, whatever is out"
         yield _unbroken("DC-033", subject, observed, one.unknown or one.endpoint_unknown())
@@ -305,22 +366,39 @@ def _unbroken(check: str, subject: str, observed: str, unknown: str | None) -> R
 
 
 def _workers(one: _Standing, subject: str) -> Result:
+    """Judge whether hosts that run tenants' pods remain: storage and gateways have other work."""
     workers = one.site.spec.workers(one.cluster)
-    if not workers:
+    others = [host for host in one.site.spec.hosts_of(one.cluster) if host.role not in {"control-plane", "worker"}]
+    if not workers and not others:
         why = "it has control planes only"
         return Result("DC-034", subject, "no workers", Verdict.NOT_APPLICABLE, reason=why)
-    racks = Counter(host.rack for host in workers)
-    worst, lost = max(racks.items(), key=lambda item: item[1])
-    observed = f"{len(workers) - lost} of {counts(len(workers), 'worker')} remain"
-    if machines := _machines(one.site, [host for host in workers if host.rack != worst]):
+    homeless = [host.name for host in workers if host.rack is None]
+    if homeless:
+        why = f"the rack of {some(homeless)} is not said"
+        return Result("DC-034", subject, counts(len(workers), "worker"), Verdict.NOT_CHECKED, reason=why)
+    names = [host.name for host in workers]
+    joined = one.serving(names)
+    if not joined:
+        observed = "no worker has power, cooling and a way to the control planes, with everything in place"
+        observed = observed if workers else f"no worker: {counts(len(others), 'host')} of storage or gateways alone"
+        return Result("DC-034", subject, observed, Verdict.FAIL, count=len(names), loads=tuple(names), fresh=len(names))
+    racks: dict[str | None, set[str]] = {host.rack: set() for host in workers}
+    racks |= {rack.name: set() for rack in one.site.spec.racks}
+    for host in workers:
+        racks[host.rack].add(host.name)
+    left = {
+        rack: joined
+        - inside
+        - {member.name for those in one.plant.without_rack(rack).lost.values() for member in those}
+        for rack, inside in racks.items()
+    }
+    worst = min(left, key=lambda rack: len(left[rack]))
+    observed = f"{len(left[worst])} of {counts(len(workers), 'worker')} remain"
+    if machines := _machines(one.site, [host for host in workers if host.name in left[worst]]):
         observed += f" ({machines})"
-    observed += f" with {worst} out, the rack with most of them" if worst else ""
-    if None in racks:
-        why = f"the rack of {some([host.name for host in workers if host.rack is None])} is not said"
-        return Result("DC-034", subject, f"{counts(len(workers), 'worker')}", Verdict.NOT_CHECKED, reason=why)
-    if lost == len(workers):
-        names = tuple(host.name for host in workers)
-        return Result("DC-034", subject, observed, Verdict.FAIL, count=lost, loads=names, fresh=lost)
+    observed += f" with {worst} out, the rack that takes most of them"
+    if not left[worst]:
+        return Result("DC-034", subject, observed, Verdict.FAIL, count=len(names), loads=tuple(names), fresh=len(names))
     return Result("DC-034", subject, observed, Verdict.PASS)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gcloud_pk.facility import fault, quorum
 from gcloud_pk.facility.checks import OMITTED, SUITE
-from gcloud_pk.facility.graph import CAPACITY, Area, Element, Facility, Grid
+from gcloud_pk.facility.graph import CAPACITY, Area, Element, Facility, Grid, Member
 from gcloud_pk.facility.outage import Loss, Outages
 from gcloud_pk.facility.plant import POWERED, Plant
 from gcloud_pk.facility.results import Result, ordered
@@ -46,6 +46,7 @@ def judge(site: Site, tier: int = 3, today: dt.date | None = None) -> list[Findi
     results += _uninterrupted(plant.areas["power"], site.metadata.name)
     results += _driven(plant)
     results += _racks(facility)
+    results += _fallen(plant)
     results += quorum.results(plant)
     if tier == 4:
         results += fault.results(plant)
@@ -57,14 +58,18 @@ def judge(site: Site, tier: int = 3, today: dt.date | None = None) -> list[Findi
 def sentence(findings: Sequence[Finding], tier: int = 3) -> str:
     """Return what all findings together say."""
     numeral = {3: "III", 4: "IV"}[tier]
-    broken = [one for one in findings if one.verdict is Verdict.FAIL]
+    failed = [one for one in findings if one.verdict is Verdict.FAIL]
+    broken = [one for one in failed if one.id != "DC-051"]
+    also = "; the accreditation has expired" if len(broken) < len(failed) else ""
     unknown = sum(one.verdict in {Verdict.NOT_CHECKED, Verdict.ERROR} for one in findings)
     if broken:
         subjects = list(dict.fromkeys(one.subject.partition("/")[2].partition("/")[2] for one in broken))
-        return f"design not consistent with Tier {numeral}: {counts(len(broken), 'finding')} ({some(subjects)})"
+        return f"design not consistent with Tier {numeral}: {counts(len(broken), 'finding')} ({some(subjects)}){also}"
     if unknown or not findings:
-        return f"not known whether the design is consistent with Tier {numeral}: {counts(unknown, 'finding')} open"
-    return f"design consistent with Tier {numeral}"
+        return (
+            f"not known whether the design is consistent with Tier {numeral}: {counts(unknown, 'finding')} open{also}"
+        )
+    return f"design consistent with Tier {numeral}{also}"
 
 
 def _area(facility: Facility, plant: Outages) -> Iterator[Result]:
@@ -172,10 +177,10 @@ def _lost(plant: Outages, check: str, subject: str, element: Element, loss: Loss
 
 
 def _carried(grid: Grid) -> str:
-    total = counts(sum(len(load.members) for load in grid.loads), "load")
+    total = counts(grid.demand[0], "load")
     if grid.area == "network":
         return f"{total} reach a carrier"
-    return f"{total} carried: {kilowatts(sum(load.watts for load in grid.loads))}"
+    return f"{total} carried: {kilowatts(grid.demand[1])}"
 
 
 def _remains(grid: Grid, element: Element, kind: str | None) -> str:
@@ -197,7 +202,7 @@ def _unrated(grid: Grid) -> str | None:
 
 
 def _driven(plant: Plant) -> Iterator[Result]:
-    """Judge what stops by way of power: pumps, air handlers, switches."""
+    """Judge what stops by way of power, pumps, air handlers, switches, and whether power covers what they draw."""
     site = plant.facility.site.metadata.name
     subject = f"site/{site}/power"
     if not plant.facility.power.nodes:
@@ -207,7 +212,10 @@ def _driven(plant: Plant) -> Iterator[Result]:
     dead = [name for elements in plant.unpowered.values() for (name,) in elements]
     if dead:
         yield Result("DC-007", subject, f"no power for {some(dead)} with everything in place", Verdict.FAIL)
-    broken = bool(dead)
+    starved = plant.starved(plant.whole.base)
+    if starved:
+        yield _starved(subject, (), plant.whole.base, starved, ())
+    broken = bool(dead or starved)
     for element in plant.areas["power"].grid.elements:
         for area, stopped in plant.stopped(element).items():
             if not stopped:
@@ -223,13 +231,41 @@ def _driven(plant: Plant) -> Iterator[Result]:
                 yield Result(
                     "DC-007", at, observed, Verdict.FAIL, element, "power", count=count, fresh=fresh, loads=names
                 )
+        loss = plant.whole.without(element)
+        if set(members := plant.starved(loss)) - set(starved):
+            broken = True
+            yield _starved(f"{subject}/{path(element)}", element, loss, members, starved)
     if not broken:
-        driven = any(node.feeds for area in POWERED for node in plant.areas[area].grid.nodes.values())
-        silent = plant.silent
-        if driven or silent:
-            why = f"the feeds of {some(silent)} are not said" if silent else None
-            observed = "what is driven goes on, whatever is out" if driven else "nothing is known"
-            yield Result("DC-007", subject, observed, Verdict.NOT_CHECKED if why else Verdict.PASS, reason=why)
+        yield from _unbroken(plant, subject)
+
+
+def _starved(subject: str, element: Element, loss: Loss, members: Sequence[Member], before: Sequence[Member]) -> Result:
+    names = tuple(member.name for member in members)
+    fresh = len(set(members) - set(before))
+    observed = f"{kilowatts(loss.watts)} short, shared by {named(members)}"
+    count = len(names)
+    return Result("DC-007", subject, observed, Verdict.FAIL, element, "power", None, count, fresh, names, True)
+
+
+def _unbroken(plant: Plant, subject: str) -> Iterator[Result]:
+    nodes = [node for area in POWERED for node in plant.areas[area].grid.nodes.values()]
+    driven = [node for node in nodes if node.feeds]
+    if not driven and not plant.silent:
+        return
+    why = "; ".join(
+        words
+        for words in (
+            f"the feeds of {some(plant.silent)} are not said" if plant.silent else "",
+            f"what {some(plant.unmeasured)} draw{'s' * (len(plant.unmeasured) == 1)} is not said"
+            if plant.unmeasured
+            else "",
+            (_unrated(plant.facility.power) or "") if driven else "",
+        )
+        if words
+    )
+    drawn = kilowatts(sum(node.draws or 0 for node in driven))
+    observed = f"what is driven goes on, whatever is out: {drawn}" if driven else "nothing is known"
+    yield Result("DC-007", subject, observed, Verdict.NOT_CHECKED if why else Verdict.PASS, reason=why or None)
 
 
 def _uninterrupted(power: Outages, site: str) -> Iterator[Result]:
@@ -277,6 +313,51 @@ def _racks(facility: Facility) -> Iterator[Result]:
         else:
             why = "no rack says what it may draw"
             yield Result("DC-006", subject, "no limits are named", Verdict.NOT_APPLICABLE, reason=why)
+
+
+def _fallen(plant: Plant) -> Iterator[Result]:
+    """Take out each rack with all that stands in it: what other racks hold must not notice."""
+    site = plant.facility.site
+    subject = f"site/{site.metadata.name}"
+    racks = [rack.name for rack in site.spec.racks]
+    broken = False
+    for name in racks:
+        lost = {area: [one for one in members if one.name not in plant.lost_already] for area, members in
+                plant.without_rack(name).lost.items()}  # fmt: skip
+        names = tuple(dict.fromkeys(member.name for members in lost.values() for member in members))
+        if names:
+            broken = True
+            said = "; ".join(f"no {area} for {named(members)}" for area, members in lost.items() if members)
+            count = len(names)
+            yield Result(
+                "DC-009", f"{subject}/rack/{name}", said, Verdict.FAIL, (name,), None, None, count, count, names
+            )
+    if not broken:
+        why = _unplaced(plant) if racks else "the site file names no racks"
+        observed = f"{counts(len(racks), 'rack')} can be lost one by one"
+        yield Result("DC-009", subject, observed, Verdict.NOT_CHECKED if why else Verdict.PASS, reason=why)
+
+
+def _unplaced(plant: Plant) -> str | None:
+    """Return why it cannot be said what falls with a rack, or None.
+
+    What carries traffic stands in racks. What stands in none that is known is taken out with all else that may stand
+    in one rack with it: the rest of its room, and each rack there.
+    """
+    silent = [grid.area for grid in plant.facility.grids if not grid.nodes]
+    if silent:
+        return f"the site file names no components of {' and '.join(silent)}"
+    nodes = plant.facility.network.nodes.values()
+    homeless = [node for node in nodes if node.kind != "carrier" and node.rack is None]
+    rooms = dict.fromkeys(node.room for node in homeless)
+    trials: list[tuple[str | None, str | None]] = [(None, room) for room in rooms]
+    trials += [(rack.name, rack.room) for rack in plant.facility.site.spec.racks if homeless]
+    for rack, room in trials:
+        together = [node.name for node in homeless if node.room in {room, None} or (rack and room is None)]
+        fall = plant.without_rack(rack, [(name,) for name in together])
+        if any(member.name not in plant.lost_already for members in fall.lost.values() for member in members):
+            return f"the rack of {some(together)} is not said: it may be {rack or 'one for all of them'}"
+    return None
 
 
 def _accreditation(site: Site, today: dt.date) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from gcloud_pk.facility.graph import Element, Member
@@ -14,10 +15,9 @@ def named(members: Sequence[Member]) -> str:
     """Return `12 hosts in rack-1, rack-2: c1, w1, w2 and 9 more`."""
     if not members:
         return "nothing"
-    hosts = sum(member.kind == "host" for member in members)
-    counted = [counts(hosts, "host")] if hosts else []
-    if empty := len(members) - hosts:
-        counted.append(counts(empty, "empty rack"))
+    nouns = {"host": "host", "rack": "empty rack", "component": "component"}
+    kinds = Counter[str](member.kind for member in members)
+    counted = [counts(kinds[kind], noun) for kind, noun in nouns.items() if kinds[kind]]
     racks = list(dict.fromkeys(member.rack for member in members if member.kind == "host" and member.rack))
     where = f" in {some(racks)}" if racks else ""
     return f"{' and '.join(counted)}{where}: {some([member.name for member in members])}"

@@ -57,7 +57,10 @@ class Component(Model):
 
     name: DnsLabel = Field(description="the component's name")
     kw: Kilowatts | None = Field(None, description="its capacity in kW")
-    room: DnsLabel | None = Field(None, description="the room it stands in")
+    room: DnsLabel | None = Field(None, description="the room it stands in; none: that of its rack")
+    rack: DnsLabel | None = Field(
+        None, description="the rack it stands in; none: the one rack that lists it, where one alone does"
+    )
 
     @property
     def watts(self) -> int | None:
@@ -84,6 +87,14 @@ class CoolingComponent(Component):
     kind: CoolingKind = Field(description="chiller, pump, pipe or air-handler")
     group: DnsLabel | None = Field(None, description="components of one kind that share their load")
     feeds: Names = Field((), description="names of power components that drive it; none: not judged")
+    draws: Kilowatts | None = Field(
+        None, description="the most that it draws of power, in kW; none: the capacity for it is not judged"
+    )
+
+    @property
+    def drawn(self) -> int | None:
+        """The most that it draws, in whole watts; None where the file says nothing."""
+        return watts(self.draws)
 
 
 class NetworkComponent(Component):
@@ -98,6 +109,11 @@ class NetworkComponent(Component):
     def watts(self) -> int | None:
         """The most that it draws, in whole watts; None where the file says nothing."""
         return watts(self.kw)
+
+    @property
+    def drawn(self) -> int | None:
+        """The same: it has no other capacity that is judged."""
+        return self.watts
 
 
 class Link(Model):
@@ -114,7 +130,7 @@ class Power(Model):
     """From utilities and generators to the PDUs of the racks."""
 
     components: Annotated[tuple[PowerComponent, ...], Field(max_length=MOST)] = Field(
-        (), description="a list of {name, kind, kw, room, group}"
+        (), description="a list of {name, kind, kw, room, rack, group}"
     )
     links: _Links = Field((), description="a list of {from, to}: the direction of power")
 
@@ -123,7 +139,7 @@ class Cooling(Model):
     """From chillers to the air handlers of the rooms."""
 
     components: Annotated[tuple[CoolingComponent, ...], Field(max_length=MOST)] = Field(
-        (), description="a list of {name, kind, kw, room, group}"
+        (), description="a list of {name, kind, kw, room, rack, group, feeds, draws}"
     )
     links: _Links = Field((), description="a list of {from, to}: the direction of the cold")
 
@@ -132,7 +148,7 @@ class Network(Model):
     """From carriers to the switches of the racks."""
 
     components: Annotated[tuple[NetworkComponent, ...], Field(max_length=MOST)] = Field(
-        (), description="a list of {name, kind, room}"
+        (), description="a list of {name, kind, kw, room, rack, group, feeds}"
     )
     links: _Links = Field(
         (), description="a list of {from, to}: from the outside to the racks; among components of one kind, both ways"

@@ -11,7 +11,7 @@ from gcloud_pk.model.site import Host, Site
 
 def host_problems(site: Site) -> Iterator[Problem]:
     """Yield names, addresses and keys that stand twice, unknown clusters and classes, and levels below the data's."""
-    owners: dict[str, int] = {}
+    owners: dict[str, Host] = {}
     for i, host in enumerate(site.spec.hosts):
         where = f"spec.hosts[{i}]"
         for field, value in (
@@ -19,10 +19,9 @@ def host_problems(site: Site) -> Iterator[Problem]:
             ("address", host.address),
             *(("hostKeys", k) for k in host.host_keys),
         ):
-            if (owner := owners.setdefault(f"{field} {value}", i)) != i:
-                yield problem(
-                    f"{value} is that of hosts[{owner}] already", field=f"{where}.{field}", expected="each its own"
-                )
+            if (owner := owners.setdefault(f"{field} {value}", host)) is not host:
+                whose = f"that of host {owner.name}" if field != "name" else f"the name of the host at {owner.address}"
+                yield problem(f"{value} is {whose} already", field=f"{where}.{field}", expected="each its own")
         yield from _membership(site, host, where)
 
 

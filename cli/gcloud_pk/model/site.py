@@ -297,12 +297,35 @@ class Host(Model):
         return watts(self.kw)
 
 
+ZONES = ("1", "2A", "2B", "3", "4")
+"""Seismic zones, the quietest first (Building Code of Pakistan, Seismic Provisions 2007; secondary)."""
+
+
+def _zone(value: object) -> str:
+    said = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(said, str) and (zone := said.upper()) in ZONES:
+        return zone
+    raise ValueError(
+        f"expected a seismic zone of the Building Code of Pakistan: {', '.join(ZONES[:-1])} or {ZONES[-1]}"
+    )
+
+
+SeismicZone = Annotated[
+    str,
+    BeforeValidator(_zone),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(1|2[AaBb]|3|4)$"}, {"enum": [1, 3, 4]}]}),
+]
+"""A zone of the Building Code of Pakistan, in capitals."""
+
+
 class Location(Model):
     """Where it stands."""
 
     city: Line = Field(description="the city")
     province: Province = Field(description="ict, punjab, sindh, kp, balochistan, gb or ajk")
-    seismic_zone: Line | None = Field(None, description="the zone of the Building Code of Pakistan, such as 2b")
+    seismic_zone: SeismicZone | None = Field(
+        None, description="the zone of the Building Code of Pakistan: 1, 2A, 2B, 3 or 4"
+    )
     kind: SiteKind = Field(description="government or public-cloud")
 
 
@@ -385,8 +408,13 @@ class SiteSpec(Model):
         return tuple(host for host in self.hosts_of(cluster) if host.role == "control-plane")
 
     def workers(self, cluster: Cluster | str) -> tuple[Host, ...]:
-        """Return the hosts of a cluster that are no control planes."""
-        return tuple(host for host in self.hosts_of(cluster) if host.role != "control-plane")
+        """Return the hosts of a cluster that are there for tenants' pods: none that serves storage or as a gateway."""
+        return tuple(host for host in self.hosts_of(cluster) if host.role == "worker")
+
+    def hosts_for_tenants(self, cluster: Cluster | str) -> tuple[Host, ...]:
+        """Return the hosts that run tenants' pods: workers, or control planes where there is nothing else."""
+        hosts = self.hosts_of(cluster)
+        return hosts if all(host.role == "control-plane" for host in hosts) else self.workers(cluster)
 
     def classes_of(self, cluster: Cluster) -> tuple[Classification, ...]:
         """Return the classes that a cluster may hold: its own, or else the site's."""

@@ -88,6 +88,9 @@ _PLANNED = (
 _DIGESTS = ("/usr/bin/timeout", "10", "/usr/bin/find", *_PLANNED, "/usr/bin/sudo", "-type", "f")
 """Files that the auditor himself may not read."""
 
+_KUBELET_KEYS = "/var/lib/kubelet/pki"
+_LED = ("/usr/bin/timeout", "10", "/usr/bin/find", "-L", _KUBELET_KEYS)
+
 
 def _sshd(user: str, address: str) -> tuple[str, ...]:
     return ("/usr/sbin/sshd", "-T", "-C", "user=" + user, "-C", "host=gcloud-pk-audit", "-C", "addr=" + address)
@@ -112,6 +115,8 @@ AUDIT_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "sudoers": ("/usr/bin/cvtsudoers", "-e", "-f", "json", "/etc/sudoers"),
     "sysctl": ("/usr/sbin/sysctl", "-e", *_ROOT_SYSCTLS),
     "walk": _walk(),
+    # What a link leads to, by its number: its text may hold anything.
+    "kubelet_keys": (*_LED, "-maxdepth", "1", "-printf", "%D/%i%p//"),
     "digests": (*_DIGESTS, "-exec", "/usr/bin/md5sum", "{}", "+"),
     "capabilities": ("/usr/sbin/getcap", "-r", "/usr"),
     "nft": ("/usr/sbin/nft", "-s", "-y", "list", "ruleset"),
@@ -391,8 +396,25 @@ def paths(node: Node) -> dict[str, Any]:
 
 def _globbed(node: Node, asked: str) -> Rows:
     form = re.compile("[^/]*".join(re.escape(part) for part in asked.split("*")).replace("\\?", "[^/]"))
-    hits = sorted(path for path in node.walked if form.fullmatch(path))
-    return [{"path": path, **_described(node.walked[path])} for path in hits[:_MOST]]
+    begins = re.split("[*?]", asked, maxsplit=1)[0]  # tens of thousands of paths, tens of patterns
+    hits = sorted(path for path in node.walked if path.startswith(begins) and form.fullmatch(path))
+    rows = [{"path": path, **_described(node.walked[path])} for path in hits[:_MOST]]
+    if begins.startswith(_KUBELET_KEYS + "/") and any(row["kind"] == "link" for row in rows):
+        numbers = numbered(node.programs.as_root("kubelet_keys", codes=(0, 1)))
+        return [row | {"leads": led(row["path"], rows, numbers)} if row["kind"] == "link" else row for row in rows]
+    return rows
+
+
+def numbered(output: str) -> dict[str, str]:
+    """Return device and inode of each path that `find -L … -printf %D/%i%p//` says: of what a link leads to."""
+    found = (re.fullmatch(r"\s*([0-9]+/[0-9]+)(/.*)", record, re.DOTALL) for record in output.split("//"))
+    return {match[2]: match[1] for match in found if match}
+
+
+def led(link: str, rows: Rows, numbers: Mapping[str, str]) -> str | None:
+    """Return the file beside a link that it leads to; None where it leads elsewhere, or to nothing."""
+    files = [str(row["path"]) for row in rows if row["kind"] == "file"]
+    return next((file for file in files if numbers.get(link) and numbers.get(file) == numbers[link]), None)
 
 
 def _one(node: Node, asked: str) -> dict[str, Any]:
@@ -1207,7 +1229,11 @@ def _verdict(rule: str) -> str | None:
 _SADDR = re.compile(r"\bsaddr (?:\{ ([^}]*) \}|(\S+))")
 _ONE = re.compile(r"\{ ?([^,{}]*?) ?\}")
 _SET = re.compile(r"\{ ?([^{}]*?) ?\}")
-_PROTOCOLS = {"meta l4proto 4 ": "meta l4proto ipencap ", "meta l4proto 41 ": "meta l4proto ipv6 "}
+_PROTOCOLS = {
+    "meta l4proto 4 ": "meta l4proto ipencap ",
+    "meta l4proto 41 ": "meta l4proto ipv6 ",
+    "meta l4proto 112 ": "meta l4proto vrrp ",
+}
 
 
 def _sources(rule: str) -> list[str]:
@@ -1481,7 +1507,7 @@ def _md5(path: str) -> str:
 
 def _from_package(path: str, owned: set[str]) -> bool:
     """Whether a package brought a path, or what it leads to. A link to nothing masks, and starts nothing."""
-    return bool({path, os.path.realpath(path)} & (owned | {"/dev/null"}))
+    return any(one in owned or one == "/dev/null" for one in (path, os.path.realpath(path)))
 
 
 def _whole(pattern: str) -> list[str]:
@@ -1514,19 +1540,21 @@ def origin(node: Node) -> dict[str, Any]:
     compared = {path for path in here if node.walked[path][3] == "f" and path in digests}
     return {
         "strangers": strangers[:_MOST],
-        "runs": [line for path in strangers if "/systemd/" in path for line in _runs(path)][:_MOST],
+        "runs": [line for path in strangers if "/systemd/" in path for line in started_by(path)][:_MOST],
         "altered": sorted(path for path in believed | compared if differs(path))[:_MOST],
         "diverted": _diverted(read_or_empty("/var/lib/dpkg/diversions")),
     }
 
 
-def _runs(path: str) -> list[str]:
+def started_by(path: str) -> list[str]:
     """Return `path: assignment` of what a unit or drop-in starts, and what it gives to it."""
     try:
         text = read(path)
     except (Missing, Refused):
         return [path + ": cannot be read"]
-    lines = re.findall(r"^\s*((?:Exec|(?:Manager|Default)?Environment)\w*\s*=.*)$", text, re.MULTILINE)
+    # A backslash at its end goes on with the next line, past comments (systemd.syntax(7)).
+    whole = re.sub(r"[ \t]*\\\n(?:[ \t]*[#;].*\n)*[ \t]*", " ", text)
+    lines = re.findall(r"^\s*((?:Exec|(?:Manager|Default)?Environment)\w*\s*=.*)$", whole, re.MULTILINE)
     return [f"{path}: {line[:_LONGEST]}" for line in lines if line.partition("=")[2].strip()]
 
 

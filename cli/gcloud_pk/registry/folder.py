@@ -22,6 +22,7 @@ from gcloud_pk.errors import (
 from gcloud_pk.login import user_name
 from gcloud_pk.model import rules
 from gcloud_pk.model.base import LABEL_PATTERN
+from gcloud_pk.model.cities import place_notes
 from gcloud_pk.model.facility_rules import accreditation_problem
 from gcloud_pk.model.organisation import Organisation
 from gcloud_pk.model.request import TENANT_LENGTH, TenantRequest
@@ -701,7 +702,15 @@ class Registry:
         """What somebody should know of, and need not mend."""
         of_tenants = (note for entry in self.tenants.values() for note in (*entry.notes, *self._contradiction(entry)))
         expired = (found for found, serious in self.expired.values() if not serious)
-        return (*of_tenants, *self._idle_clusters(), *expired)
+        return (*of_tenants, *self._idle_clusters(), *expired, *self.place_notes)
+
+    @cached_property
+    def place_notes(self) -> tuple[Problem, ...]:
+        """Names of cities that may be typing errors, and cities in two seismic zones."""
+        readings = self.governance.site_files
+        return tuple(
+            placed for name, note in place_notes(self.governance.sites) for placed in readings[name].placed([note])
+        )
 
     @cached_property
     def expired(self) -> dict[str, tuple[Problem, bool]]:

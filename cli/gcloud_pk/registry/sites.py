@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gcloud_pk.errors import InvalidInputError, Problem
-from gcloud_pk.model.facility_rules import accreditation_problem
 from gcloud_pk.model.rules import site_problems
 from gcloud_pk.model.site import Site
 from gcloud_pk.registry import documents, files, tables
@@ -40,7 +38,7 @@ def read(data: bytes, file: str, table: Callable[[str], tuple[bytes, str] | None
 
 @dataclass(frozen=True)
 class SiteFile:
-    """A site file by itself. `site`: None where anything is wrong with it; `notes`: what is worth knowing.
+    """A site file by itself. `site`: None where anything is wrong with it.
 
     `files`: name → bytes, of the file and its tables.
     """
@@ -48,16 +46,15 @@ class SiteFile:
     site: Site | None
     reading: Reading[Site] | None
     problems: tuple[Problem, ...]
-    notes: tuple[Problem, ...]
     files: Mapping[str, bytes]
 
 
-def read_file(path: Path, today: dt.date, root: Path | None = None) -> SiteFile:
+def read_file(path: Path, root: Path | None = None) -> SiteFile:
     """Read a site file that need not lie in a registry, and the tables beside it; no other site is compared with it.
 
     `root`: the folder that no link may lead out of; none: the file is anywhere, and its tables are beside it: whoever
-    wrote it chose what they point to. `today` judges the accreditation. Raises InvalidInputError where there is no such
-    file or it cannot be read, RefusedError for a link out of `root`, or of a table's out of its folder.
+    wrote it chose what they point to. Raises InvalidInputError where there is no such file or it cannot be read,
+    RefusedError for a link out of `root`, or of a table's out of its folder.
     """
     data = {path.name: files.read(path, root=root, limit=LIMIT)}
 
@@ -71,9 +68,6 @@ def read_file(path: Path, today: dt.date, root: Path | None = None) -> SiteFile:
     try:
         reading = read(data[path.name], str(path), table)
     except InvalidInputError as error:
-        return SiteFile(None, None, error.details, (), data)
+        return SiteFile(None, None, error.details, data)
     found = reading.ruled(lambda site: [wrong for _, wrong in site_problems({path.stem: site})])
-    notes: list[Problem] = []
-    if reading.repaired and (expired := accreditation_problem(reading.repaired, today)):
-        (found if expired[1] else notes).extend(reading.placed([expired[0]]))
-    return SiteFile(None if found else reading.model, reading, tuple(ordered(found)), tuple(notes), data)
+    return SiteFile(None if found else reading.model, reading, tuple(ordered(found)), data)

@@ -53,6 +53,7 @@ class Table:
 
 _KINDS: dict[str, type] = {
     "kw": float,
+    "draws": float,
     "host_keys": list,
     "holds": list,
     "power_supplies": list,
@@ -164,6 +165,8 @@ def parse(data: bytes, file: str, table: Table) -> tuple[Items, list[Problem]]:
             problems += found
     except csv.Error as error:
         expected = "cells as RFC 4180 has them: quotes around a cell that holds a comma, doubled inside"
+        if "field limit" in str(error):
+            expected = f"cells of at most {csv.field_size_limit()} characters"
         problems.append(problem(f"is no CSV: {error}", file=file, line=reader.line_num, expected=expected))
     return rows, problems
 
@@ -189,7 +192,16 @@ def _read(reader: Any, header: list[str], file: str, table: Table, rows: Items, 
     kinds = [table.columns[name] for name in header]
     line = reader.line_num + 1
     for cells in reader:
-        if len(cells) == len(header):
+        if cells and not any(map(str.strip, cells)):
+            problems.append(
+                problem("is a row of empty cells", file=file, line=line, expected="values, or no such line")
+            )
+        elif formulas := [name for name, cell in zip(header, cells, strict=False) if cell.startswith("=")]:
+            problems += [
+                problem("is a formula", file=file, line=line, field=name, expected="the value that it comes to")
+                for name in formulas
+            ]
+        elif len(cells) == len(header):
             row = Fields(file)
             for name, kind, cell in zip(header, kinds, cells, strict=True):
                 if cell:

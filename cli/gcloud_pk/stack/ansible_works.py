@@ -143,11 +143,11 @@ class AnsibleWorks:
         run = self._play(self._order(site, cluster, joined, _CLUSTER, ("addons",)), tell).run
         return _first_problem([_outcome(host) for host in run.hosts.values()])
 
-    def observe(self, site: Site, cluster: Cluster) -> Observation:
+    def observe(self, site: Site, cluster: Cluster, *, whole: bool = False) -> Observation:
         """Ask the control planes. Raises UnavailableError where none of them answers."""
         with _private() as folder:
             file = folder / "observation.json"
-            hosts = site.spec.control_planes(cluster)
+            hosts = site.spec.hosts_of(cluster) if whole else site.spec.control_planes(cluster)
             order = self._order(site, cluster, hosts, _OBSERVE, (), {"cluster_observation_file": str(file)})
             played = play(order, halt=self._halt)
             if not file.is_file():
@@ -244,11 +244,14 @@ def _key(site: Site, cluster: Cluster, host: str) -> tuple[str, str, str]:
 
 
 def with_hosts(site: Site, cluster: Cluster, hosts: Sequence[Host]) -> Site:
-    """Return a site as it was when it had some hosts and their cluster: all may have left it. Pure."""
+    """Return a site as it was when it had some hosts, as they are given, and their cluster. Pure.
+
+    All may have left it since, or may stand there as others: with another address, in another role or cluster.
+    """
     spec = site.spec
     clusters = spec.clusters if cluster.name in {one.name for one in spec.clusters} else (*spec.clusters, cluster)
-    known = {host.name for host in spec.hosts}
-    every = (*spec.hosts, *(host for host in hosts if host.name not in known))
+    known = {host.name: host.model_copy(update={"cluster": cluster.name}) for host in hosts}
+    every = (*(known.pop(host.name, host) for host in spec.hosts), *known.values())
     return site.model_copy(update={"spec": spec.model_copy(update={"clusters": clusters, "hosts": every})})
 
 
@@ -311,6 +314,7 @@ def read_observation(said: bytes) -> Observation:
                 for one in document["nodes"]
             ),
             tuple(EtcdMember(_word(one["name"]), healthy=one["healthy"] is True) for one in document["etcdMembers"]),
+            {_word(name): tuple(map(_word, of)) for name, of in document.get("drifted", {}).items() if of},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UnavailableError("the control planes answer with something else", resolution="look at them") from None

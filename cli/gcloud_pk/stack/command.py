@@ -71,6 +71,12 @@ class EngineCommand(PulumiCommand):
             raise create_command_error(result)
         return result
 
+    def stop(self) -> None:
+        """Have the engine end as a first Ctrl-C would, though nobody pressed it."""
+        if (child := self._child) is not None:
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGINT)
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Take Ctrl-C, SIGTERM and the end of the terminal meanwhile, where this is the main thread."""

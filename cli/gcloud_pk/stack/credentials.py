@@ -6,6 +6,9 @@ one, those of the first have these names, and those of all have the cluster's na
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +50,24 @@ def merged(kubeconfigs: Mapping[str, Mapping[str, str]], proxy: str | None = Non
         "current-context": contexts[0]["name"],
     }
     return yaml.safe_dump(document, sort_keys=False, width=1_000_000)
+
+
+def due(text: str, now: dt.datetime) -> bool:
+    """Whether the client's certificate in a kubeconfig is past two thirds of its life; False where it holds none.
+
+    The playbook makes such a one anew (role cluster_credentials).
+    """
+    from cryptography import x509
+
+    found = re.search(r"^ *client-certificate-data: *(\S+)$", text, re.MULTILINE)
+    try:
+        certificate = x509.load_pem_x509_certificate(base64.b64decode(found[1])) if found else None
+    except ValueError:
+        return True
+    if certificate is None:
+        return False
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return certificate.not_valid_after_utc - now < life / 3
 
 
 def _rank(identity: str) -> tuple[int, str]:

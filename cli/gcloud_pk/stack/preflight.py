@@ -6,7 +6,7 @@ What needs the engine (a wrong passphrase, a lock of somebody else's run, the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,8 @@ from gcloud_pk.errors import (
     problem,
 )
 from gcloud_pk.model.site import Site
-from gcloud_pk.stack import backend, engine, locks, network_plugins
+from gcloud_pk.stack import backend, engine, facets, locks
+from gcloud_pk.stack.provider.ground import DISMANTLE
 from gcloud_pk.stack.versions import next_step, step_problem
 
 if TYPE_CHECKING:
@@ -91,12 +92,11 @@ def look(
     passphrase_file: Path | None,
     engine_file: Path | None,
     console: Console,
-    making: bool = False,
     unlocking: bool = False,
 ) -> Ready:
     """Return what is needed to work on a site. `trusted`: raises where the registry may not be acted on.
 
-    `making`: clusters are to be made or changed; `unlocking`: a lock on its state is what the run is for.
+    `unlocking`: a lock on its state is what the run is for.
 
     Raises one error that names everything that is wrong; nothing but the engine's cache was written by then.
     """
@@ -107,8 +107,6 @@ def look(
     if site is not None:
         notes += faults.attempt(lambda: _accredited(registry, name)) or []
         faults.attempt(lambda: _complete(registry, site))
-        if making:
-            faults.attempt(lambda: _brought(registry, site))
         faults.attempt(lambda: _provider(site))
         notes += _left_alone(site)
     secrets = faults.attempt(lambda: backend.passphrase(passphrase_file))
@@ -174,29 +172,6 @@ def incomplete(site: Site) -> Iterator[Problem]:
             )
 
 
-def _brought(registry: Registry, site: Site) -> None:
-    """Raise InvalidInputError for a cluster that asks for a network plug-in which this version does not bring."""
-    located = registry.governance.site_files[site.metadata.name].document.located
-    wrong = [located(one) for one in not_brought(site)]
-    if wrong:
-        raise InvalidInputError(
-            f"site {site.metadata.name} asks for a network plug-in that cannot be had; nothing was touched",
-            details=wrong,
-            resolution=f"write networkPlugin: {network_plugins.BROUGHT} ({network_plugins.CAUTION}), "
-            "have it signed (gcloud-pk registry sign), then run it again",
-        )
-
-
-def not_brought(site: Site) -> Iterator[Problem]:
-    """Yield the network plug-ins that clusters to be made ask for, and that this version does not bring."""
-    for number, cluster in enumerate(site.spec.clusters):
-        said = "network_plugin" in cluster.model_fields_set
-        why = network_plugins.refusal(f"cluster {cluster.name}", cluster.network_plugin, said=said)
-        if why and cluster.version is not None:
-            expected = f"networkPlugin: {network_plugins.BROUGHT}"
-            yield problem(why, field=f"spec.clusters[{number}].networkPlugin", expected=expected)
-
-
 def _left_alone(site: Site) -> list[str]:
     return [
         f"cluster {cluster.name} is left as it is: the site file says no version of Kubernetes for it"
@@ -240,8 +215,18 @@ def releases(resources: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def check_releases(registry: Registry, site: Site, live: Mapping[str, str]) -> None:
-    """Raise InvalidInputError for a release that kubeadm cannot bring a cluster to in one step."""
+def check_releases(
+    registry: Registry,
+    site: Site,
+    live: Mapping[str, str],
+    behind: Callable[[Mapping[str, str]], Mapping[str, Sequence[str]]],
+) -> None:
+    """Raise where a cluster is to be of another release than it is of.
+
+    `live`: release by cluster, as the last run left it; `behind`: for the wished release by cluster, what of each
+    cluster is not of it yet, in words. Raises InvalidInputError for a step that kubeadm does not take at once, and
+    RefusedError for one that nobody has taken: nothing here does.
+    """
     located = registry.governance.site_files[site.metadata.name].document.located
     wrong = []
     for number, cluster in enumerate(site.spec.clusters):
@@ -255,3 +240,45 @@ def check_releases(registry: Registry, site: Site, live: Mapping[str, str]) -> N
             details=wrong,
             resolution="go up one minor release at a time, each with its own gcloud-pk datacenter up",
         )
+    wished = {one.name: one.version for one in site.spec.clusters if one.version and live.get(one.name)}
+    steps = {name: version for name, version in wished.items() if live[name] != version}
+    if lacking := {name: words for name, words in behind(steps).items() if words} if steps else {}:
+        fields = {one.name: f"spec.clusters[{number}].version" for number, one in enumerate(site.spec.clusters)}
+        raise RefusedError(
+            "a cluster is not brought to another release from here; nothing was touched",
+            details=[
+                located(problem(f"cluster {name}: {said}", field=fields[name], expected=f"{steps[name]} on it first"))
+                for name, words in lacking.items()
+                for said in words
+            ],
+            resolution="by hand, one node after another: bring the new kubeadm, kubelet and kubectl there; on one "
+            "control plane `kubeadm upgrade apply vVERSION`, on each other node `kubeadm upgrade node`, with its pods "
+            "drained; restart its kubelet. Then run this again. Or put the version back",
+        )
+
+
+def check_clusters(site: Site, made: Iterable[str], gone: Collection[str]) -> list[str]:
+    """Return the clusters that were made and are to be taken down, as `gone` says (empty name: all may be).
+
+    Raises RefusedError for those that only left the site file, by a new name or without a version: all that lives in
+    them would go.
+    """
+    stay = {cluster.name for cluster in site.spec.clusters if facets.provisioned(site, cluster)}
+    left = sorted(set(made) - stay)
+    name = site.metadata.name
+    wrong = [] if "" in gone else [cluster for cluster in left if cluster not in gone]
+    if wrong:
+        raise RefusedError(
+            f"{', '.join(wrong)}: a cluster is not taken down by leaving it out of the site file; nothing was written",
+            details=[f"cluster {cluster} was made from here; the site file {_now(site, cluster)}" for cluster in wrong],
+            resolution="put it back as it was. To take it down: "
+            f"{DISMANTLE}={','.join(f'{name}/{cluster}' for cluster in wrong)} gcloud-pk datacenter up {name}",
+        )
+    return left
+
+
+def _now(site: Site, cluster: str) -> str:
+    found = site.spec.cluster(cluster)
+    if found is None:
+        return "has none of that name"
+    return "gives it no version" if found.version is None else "lacks what it needs"

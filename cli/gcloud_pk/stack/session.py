@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 PARALLEL = 200
 """Operations at a time: those that come together become one run of Ansible, which has its own limit."""
+
+STUCK = 15.0
+"""Seconds without anything under way after which an engine is ended that lost a resource which was to be replaced."""
 
 PREVIEW = "GCLOUD_PK_PREVIEW"
 """Set where nothing may be written: a second wall before the machines."""
@@ -68,7 +72,8 @@ class Failure:
 class Ended:
     """How a run of the engine ended. `tail`: the end of what it said, for one that failed without a reason.
 
-    `entries`: changes of the state alone, of what stands for no machine and no cluster; `outputs`: the plain ones.
+    `entries`: changes of the state alone, of what stands for no machine and no cluster; `outputs`: the plain ones;
+    `torn`: something that was to be replaced could not go.
     """
 
     done: list[Step] = field(default_factory=list)
@@ -80,13 +85,14 @@ class Ended:
     tail: str = ""
     seconds: float = 0.0
     outputs: dict[str, Any] = field(default_factory=dict)
+    torn: bool = False
 
     @property
     def written(self) -> bool:
         """Whether something was written: a step that is done, or one that failed or was stopped under way."""
         known = {failure.name for failure in self.failures if failure.kind == "Machine"}
         under_way = [step for step in self.begun.values() if not (step.kind == "Machine" and step.name in known)]
-        return any(step.op != "same" for step in [*self.done, *under_way])
+        return self.torn or any(step.op != "same" for step in [*self.done, *under_way])
 
     @property
     def exit_code(self) -> ExitCode:
@@ -267,7 +273,8 @@ class Session:
         ended = Ended()
         listener = _Listener(ended, tell)
         before, started = self.command.interrupts, time.monotonic()
-        with self.command.interruptible(), _quiet(program_runs), _surroundings(self.env, program_runs):
+        surroundings = _surroundings(self.env, program_runs)
+        with self.command.interruptible(), _quiet(program_runs), surroundings, _unstuck(listener, self.command.stop):
             try:
                 result = act(listener)
                 ended.outputs = _plain_outputs(getattr(result, "outputs", None) or {})
@@ -289,12 +296,18 @@ def _plain_outputs(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class _Listener:
-    """Takes in the engine's events, on a thread of the Automation API."""
+    """Takes in the engine's events, on a thread of the Automation API.
+
+    `at_work`: resources by what is done with them now; `moved`: when that changed last (monotonic).
+    """
 
     ended: Ended
     tell: Tell
+    at_work: set[tuple[str, str]] = field(default_factory=set)
+    moved: float = 0.0
 
     def __call__(self, event: EngineEvent) -> None:
+        self._follow(event)
         if event.resource_pre_event is not None:
             step = step_of(event.resource_pre_event.metadata)
             if step is None:
@@ -315,6 +328,18 @@ class _Listener:
                 self.tell(Told("failed", step, step.name, step.kind))
         elif event.diagnostic_event is not None:
             self._said(event.diagnostic_event)
+
+    def _follow(self, event: EngineEvent) -> None:
+        began, over, failed = event.resource_pre_event, event.res_outputs_event, event.res_op_failed_event
+        if (found := began or over or failed) is None:
+            return
+        metadata, self.moved = found.metadata, time.monotonic()
+        either, op = metadata.new or metadata.old, str(getattr(metadata.op, "value", metadata.op))
+        if began is not None and either is not None and either.custom:
+            self.at_work.add((metadata.urn, op))
+        elif began is None:
+            self.at_work.discard((metadata.urn, op))
+        self.ended.torn |= failed is not None and op == "delete-replaced"
 
     def _said(self, said: Any) -> None:
         text = _unwrapped(_plain(said.message))
@@ -439,6 +464,31 @@ def _quiet(program_runs: bool) -> Iterator[None]:
     finally:
         gc.collect()  # what is torn is collected while nobody hears it
         sys.unraisablehook = before
+
+
+@contextmanager
+def _unstuck(listener: _Listener, stop: Callable[[], None]) -> Iterator[None]:
+    """Have an engine end that waits for nothing any more.
+
+    Where it goes on in spite of errors, and what is to be replaced cannot be taken away first, it never answers the
+    program that asked for the new one (Pulumi 3.259).
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1):
+            idle = time.monotonic() - listener.moved
+            if listener.ended.torn and not listener.at_work and idle > STUCK:
+                stop()
+                return
+
+    thread = threading.Thread(target=watch, name="unstuck", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager

@@ -6,6 +6,12 @@ there is no way back.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_VERSION = re.compile(r"""^kubernetesVersion: *["']?([^"'\s]+)["']? *$""", re.MULTILINE)
+
 
 def step_problem(cluster: str, live: str, wished: str) -> str | None:
     """Return why kubeadm cannot bring a cluster from release `live` to `wished` in one step; None where it can."""
@@ -25,8 +31,21 @@ def next_step(live: str) -> str:
     return f"{numbers[0]}.{numbers[1]}.x or {numbers[0]}.{numbers[1] + 1}.x" if numbers else "the release that runs"
 
 
+def others(settings: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], wished: str) -> Iterator[str]:
+    """Yield, in words, what of a cluster is of another release. `settings`: kubeadm's ConfigMap; `nodes`: its Nodes."""
+    document = str((settings.get("data") or {}).get("ClusterConfiguration", ""))
+    said = _VERSION.search(document)
+    known = said[1] if said else "no release"
+    if _numbers(known) is None or _numbers(known) != _numbers(wished):
+        yield f"its control plane is of {known.removeprefix('v')}"
+    for node in nodes:
+        kubelet = str(((node.get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion", "no release"))
+        if _numbers(kubelet) is None or _numbers(kubelet) != _numbers(wished):
+            yield f"the kubelet of {node['metadata']['name']} is of {kubelet.removeprefix('v')}"
+
+
 def _numbers(release: str) -> tuple[int, int, int] | None:
-    parts = release.removeprefix("v").split(".")
+    parts = re.split("[-+]", release.removeprefix("v"), maxsplit=1)[0].split(".")
     if len(parts) != 3 or not all(part.isdecimal() for part in parts):
         return None
     return int(parts[0]), int(parts[1]), int(parts[2])

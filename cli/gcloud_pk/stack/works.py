@@ -59,11 +59,15 @@ class EtcdMember:
 
 @dataclass(frozen=True)
 class Observation:
-    """A cluster as it is. `uid`: of its kube-system namespace."""
+    """A cluster as it is. `uid`: of its kube-system namespace.
+
+    `drifted`: nodes on which settings were changed by somebody else, and what those are of (kubelet, control_plane).
+    """
 
     uid: str
     nodes: tuple[Node, ...] = ()
     etcd: tuple[EtcdMember, ...] = ()
+    drifted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def node(self, name: str) -> Node | None:
         """Return the node of a name."""
@@ -124,6 +128,9 @@ class Works(Protocol):
         """Put in place what all nodes of a cluster share: network routes, DNS. `hosts`: all its members."""
         ...
 
-    def observe(self, site: Site, cluster: Cluster) -> Observation:
-        """Look at a cluster. Raises UnavailableError where no control plane answers."""
+    def observe(self, site: Site, cluster: Cluster, *, whole: bool = False) -> Observation:
+        """Look at a cluster. Raises UnavailableError where no control plane answers.
+
+        `whole`: at its workers as well, who alone can say what was changed on them.
+        """
         ...

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from gcloud_pk.console import Console
-from gcloud_pk.errors import ExitCode, UnavailableError, WrongUsageError
+from gcloud_pk.errors import ExitCode, RefusedError, UnavailableError
 from gcloud_pk.lab.datacenter import doctor, machine_image, registry_server, relay, site
 from gcloud_pk.lab.nodes import access, image, life, memory, registry
 from gcloud_pk.lab.nodes.layout import CLUSTER_RACKS, DATACENTER, Layout, Node, layout
 from gcloud_pk.lab.nodes.memory import Memory
-from gcloud_pk.programs import files, images, pins, sourcing
+from gcloud_pk.programs import cilium, files, images, pins, sourcing
+from gcloud_pk.programs.cilium import Cilium
 from gcloud_pk.programs.sourcing import Program
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.registry.registration import register_cluster
-from gcloud_pk.stack import network_plugins
 
 COUNT = 6
+NETWORK = "bridge"
+"""What is quick; it enforces no NetworkPolicy."""
+
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -77,23 +80,24 @@ def passphrase(lab: Layout) -> Path:
 def up(name: str, wish: Wish, console: Console) -> Centre:
     """Bring a lab data centre's nodes up, or mend what does not run; return it when every node answers over SSH.
 
-    Raises WrongUsageError for a network that cannot be had, UnavailableError where it cannot run here, PartialError
-    when a node does not answer.
+    Raises RefusedError for another network than the nodes were made for, UnavailableError where it cannot run here,
+    PartialError when a node does not answer.
     """
+    lab = layout(name, DATACENTER)
+    known = memory.load(lab)
+    network = wish.network or (known.network if known else None) or NETWORK
+    if known and known.network and network != known.network and not wish.fresh:
+        raise RefusedError(
+            f"the nodes of lab data centre {name} were made for the network {known.network}; no node was touched",
+            resolution=f"throw away what they wrote: {lab.call} up --network {network} --fresh{lab.option}",
+        )
     extras = life.Extras(
         COUNT,
-        lambda base, _: machine_image.ensure(base, _programs(wish, console), console),
+        lambda base, _: machine_image.ensure(base, _programs(wish, console), console, _cilium(network, wish, console)),
         lambda lab, hosts, now: _site(lab, hosts, now, _programs(wish, console), console),
         keeps_site=False,
         settings=site.settings(f"{registry_server.PREFIX}/"),
     )
-    known = memory.load(layout(name, DATACENTER))
-    network = wish.network or (known.network if known else None) or network_plugins.BROUGHT
-    if why := network_plugins.refusal(f"lab data centre {name}", network):
-        raise WrongUsageError(
-            f"{why}; no node was touched",
-            resolution=f"give --network {network_plugins.BROUGHT} ({network_plugins.CAUTION})",
-        )
     nodes = life.Wish(wish.count, CLUSTER_RACKS, wish.fresh, wish.mirror, network)
     count = wish.count or (known.count if known else COUNT)
     doctor.require(count, wish.programs, image_at_hand=life.stays(known, nodes))
@@ -103,6 +107,10 @@ def up(name: str, wish: Wish, console: Console) -> Centre:
 
 def _programs(wish: Wish, console: Console) -> dict[str, Program]:
     return sourcing.obtain(pins.load("datacenter"), wish.programs, console)
+
+
+def _cilium(network: str, wish: Wish, console: Console) -> Cilium | None:
+    return cilium.obtain(wish.programs, console) if network == "cilium" else None
 
 
 def _site(

@@ -16,6 +16,7 @@ from gcloud_pk import paths
 from gcloud_pk.console import Console
 from gcloud_pk.lab.nodes import image
 from gcloud_pk.programs import files
+from gcloud_pk.programs.cilium import Cilium
 from gcloud_pk.programs.sourcing import Program
 
 PACKAGES = (
@@ -26,6 +27,21 @@ PACKAGES = (
 
 PROGRAMS = ("kubelet", "kubeadm", "kubectl", "etcdctl")
 """What lies in a node's /usr/local/bin."""
+
+PACKAGES_OF_CILIUM = ("bpftool", "clang-14", "llvm-14")
+"""What Cilium's agent probes the kernel and compiles its programs with, on the node."""
+
+CILIUM = {
+    "cilium-agent": "usr/local/bin",
+    "cilium-operator": "usr/local/bin",
+    "cilium-dbg": "usr/local/bin",
+    "cilium-cni": "usr/lib/cni",
+}
+"""Cilium's programs, and the folder of each."""
+
+_BPF = Path("var/lib/cilium/bpf")
+_CALLED = {"clang": "/usr/bin/clang-14", "llc": "/usr/bin/llc-14"}
+"""The names by which the agent calls the compiler."""
 
 _BUILDER = 1
 """Raised with every change of what is done to a layer below."""
@@ -54,32 +70,46 @@ def _machine(name: str) -> Path:
     return paths.package("lab", "datacenter", "machine", name)
 
 
-def key(base: str, programs: Mapping[str, Program]) -> str:
+def key(base: str, programs: Mapping[str, Program], cilium: Cilium | None = None) -> str:
     """Return the name under which the layer is cached: it follows from the image, the packages and the programs."""
     about: list[Any] = [_BUILDER, PACKAGES, [_machine(name).read_text() for name in (_UNIT, _PREPARE.name)]]
-    for name in PROGRAMS:
-        found = programs[name].path.stat()
-        about.append([name, str(programs[name].path), found.st_size, found.st_mtime_ns])
+    about += [_told(programs[name]) for name in PROGRAMS]
+    if cilium:
+        about += [PACKAGES_OF_CILIUM, *(_told(cilium.programs[name]) for name in CILIUM)]
     return image.layer_key(base, json.dumps(about))
 
 
-def ensure(base: str, programs: Mapping[str, Program], console: Console) -> str:
+def _told(program: Program) -> list[Any]:
+    """Return what tells a program's file from others."""
+    found = program.path.stat()
+    return [program.name, str(program.path), found.st_size, found.st_mtime_ns]
+
+
+def ensure(base: str, programs: Mapping[str, Program], console: Console, cilium: Cilium | None = None) -> str:
     """Return the layer's key; it is made where it is not cached. Raises UnavailableError.
 
-    `base`: key of the image that it lies on; `programs`: by name, at least PROGRAMS.
+    `base`: key of the image that it lies on; `programs`: by name, at least PROGRAMS; `cilium`: where nodes run it.
     """
-    words = "container runtime and programs of Kubernetes, half a minute, 500 MB"
-    return image.obtain(key(base, programs), words, lambda work: _build(work, base, programs, console), console)
+    words = (
+        "container runtime, programs of Kubernetes, Cilium and its compiler, two minutes, 1.4 GB"
+        if cilium
+        else "container runtime and programs of Kubernetes, half a minute, 500 MB"
+    )
+    wanted = key(base, programs, cilium)
+    return image.obtain(wanted, words, lambda work: _build(work, base, programs, cilium, console), console)
 
 
-def _build(work: Path, base: str, programs: Mapping[str, Program], console: Console) -> dict[str, Any]:
-    command = ["sh", "-c", _INSTALL, "sh", str(work), str(image.root(base)), *image.APT, *PACKAGES]
+def _build(
+    work: Path, base: str, programs: Mapping[str, Program], cilium: Cilium | None, console: Console
+) -> dict[str, Any]:
+    packages = (*PACKAGES, *(PACKAGES_OF_CILIUM if cilium else ()))
+    command = ["sh", "-c", _INSTALL, "sh", str(work), str(image.root(base)), *image.APT, *packages]
     image.step("container runtime", command, work / "log", console)
     tree = work / "root"
     for name in PROGRAMS:
-        target = _folder(tree / "usr/local/bin") / name
-        shutil.copyfile(programs[name].path, target)
-        target.chmod(0o755)
+        _place(programs[name], tree / "usr/local/bin")
+    if cilium:
+        _place_cilium(cilium, tree)
     _folder((tree / _PREPARE).parent)
     files.write(tree / _PREPARE, _machine(_PREPARE.name).read_text(), 0o755)
     units = _folder(tree / "etc/systemd/system/multi-user.target.wants").parent
@@ -87,7 +117,22 @@ def _build(work: Path, base: str, programs: Mapping[str, Program], console: Cons
     (units / "multi-user.target.wants" / _UNIT).symlink_to(f"/etc/systemd/system/{_UNIT}")
     for left in ("scratch", "merged"):
         shutil.rmtree(work / left)
-    return {"on": base, "packages": PACKAGES, "programs": {name: programs[name].as_dict() for name in PROGRAMS}}
+    lying = {name: programs[name] for name in PROGRAMS} | dict(cilium.programs if cilium else {})
+    return {"on": base, "packages": packages, "programs": {name: program.as_dict() for name, program in lying.items()}}
+
+
+def _place(program: Program, folder: Path) -> None:
+    target = _folder(folder) / program.name
+    shutil.copyfile(program.path, target)
+    target.chmod(0o755)
+
+
+def _place_cilium(cilium: Cilium, tree: Path) -> None:
+    for name, folder in CILIUM.items():
+        _place(cilium.programs[name], tree / folder)
+    shutil.copytree(cilium.bpf, _folder((tree / _BPF).parent) / _BPF.name)
+    for name, target in _CALLED.items():
+        (tree / "usr/local/bin" / name).symlink_to(target)
 
 
 def _folder(path: Path) -> Path:

@@ -137,11 +137,14 @@ def _facility() -> dict[str, Any]:
         },
         "cooling": {
             "components": [
-                *({"name": f"chiller-{k}", "kind": "chiller", "kw": 15, "feeds": [*panels]} for k in (1, 2)),
-                *({"name": f"pump-{k}", "kind": "pump", "kw": 15, "feeds": [*panels]} for k in (1, 2)),
+                *(
+                    {"name": f"chiller-{k}", "kind": "chiller", "kw": 15, "feeds": [*panels], "draws": 4}
+                    for k in (1, 2)
+                ),
+                *({"name": f"pump-{k}", "kind": "pump", "kw": 15, "feeds": [*panels], "draws": 1} for k in (1, 2)),
                 *({"name": f"pipe-{way}", "kind": "pipe"} for way in ways),
                 *(
-                    {"name": f"ahu-{k}", "kind": "air-handler", "kw": 15, "room": ROOM, "feeds": [*panels]}
+                    {"name": f"ahu-{k}", "kind": "air-handler", "kw": 15, "room": ROOM, "feeds": [*panels], "draws": 1}
                     for k in (1, 2)
                 ),
             ],
@@ -154,9 +157,12 @@ def _facility() -> dict[str, Any]:
         "network": {
             "components": [
                 *({"name": f"carrier-{way}", "kind": "carrier"} for way in ways),
-                *({"name": f"core-{k}", "kind": "core-switch", "feeds": [*panels]} for k in (1, 2)),
                 *(
-                    {"name": f"tor-r{k}-{way}", "kind": "rack-switch", "feeds": [f"pdu-r{k}-{way}"]}
+                    {"name": f"core-{k}", "kind": "core-switch", "kw": 0.2, "rack": f"rack-{k}", "feeds": [*panels]}
+                    for k in (1, 2)
+                ),
+                *(
+                    {"name": f"tor-r{k}-{way}", "kind": "rack-switch", "kw": 0.1, "feeds": [f"pdu-r{k}-{way}"]}
                     for k in racks
                     for way in ways
                 ),

@@ -33,7 +33,8 @@ from gcloud_pk.text import number_of
 Say = Callable[[str], None]
 
 ENVIRONMENTS_AT_ONCE = 24
-_OPEN_ATTEMPTS, _CLOSED_FIRST, _CLOSED_LATER = 5, 1, 2
+# A network plug-in learns of new pods on each node by itself, and compiles for some seconds there.
+_OPEN_ATTEMPTS, _CLOSED_FIRST, _CLOSED_LATER = 15, 1, 2
 _CODES = {OPEN, REFUSED, SILENT, STRANGE, UNREACHABLE}
 _MARGIN = 60
 _PAUSE, _LONGEST_PAUSE = 0.1, 1.0

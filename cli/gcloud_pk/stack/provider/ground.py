@@ -10,7 +10,7 @@ from typing import Any
 
 from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError, UnavailableError
 from gcloud_pk.model.site import Cluster, Host, Site
-from gcloud_pk.stack import quorum
+from gcloud_pk.stack import facets, quorum
 from gcloud_pk.stack.provider.batch import Batch, Flow
 from gcloud_pk.stack.works import Observation, Outcome, Works
 from gcloud_pk.text import in_line
@@ -18,8 +18,17 @@ from gcloud_pk.text import in_line
 Log = Callable[[str, str, bool], None]
 """Told: the URN of a resource, one line, and whether it is a warning that is to stay."""
 
+DISMANTLE = "GCLOUD_PK_DISMANTLE"
+"""In the environment: the site that goes as a whole, so that its nodes are only reset; or SITE/CLUSTER, with commas."""
+
 _FRESH = 5.0
 """Seconds that an observation of a cluster serves others."""
+
+
+def going(site: str, words: str) -> frozenset[str]:
+    """Return the clusters of a site that DISMANTLE says are to go; the empty name stands for all of them."""
+    named = [word.strip().partition("/") for word in words.split(",")]
+    return frozenset(cluster for name, _, cluster in named if name == site)
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Work:
 class Ground:
     """The site as the provider was told of it. `dismantle`: members of clusters that go as a whole are only reset.
 
+    `going`: names of clusters of which the same holds, though the site stays;
     `hardened`: the hosts that were hardened by this provider, since it began.
     """
 
@@ -43,6 +53,7 @@ class Ground:
     flow: Flow
     log: Log
     dismantle: bool = False
+    going: frozenset[str] = frozenset()
     hardened: set[str] = field(default_factory=set)
     _come: set[tuple[str, str]] = field(default_factory=set)
     _settled: set[tuple[str, str]] = field(default_factory=set)
@@ -92,11 +103,14 @@ class Ground:
         return next((one for one in self.site.spec.clusters if one.name == name), None)
 
     def observe(self, cluster: Cluster, *, anew: bool = False) -> Observation:
-        """Look at a cluster, once for all that ask at the same time. Raises UnavailableError."""
+        """Look at a cluster, once for all that ask at the same time. Raises UnavailableError.
+
+        `anew`: in the middle of a work, at what that changes: not at settings on each worker.
+        """
         with self._looking:
             moment, found = self._seen.get(cluster.name, (0.0, None))
             if found is None or anew or time.monotonic() - moment > _FRESH:
-                found = self.works.observe(self.site, cluster)
+                found = self.works.observe(self.site, cluster, whole=not anew)
                 self._seen[cluster.name] = (time.monotonic(), found)
             return found
 
@@ -147,7 +161,7 @@ class Ground:
                 key=lambda key: order.get(some[key].host.name, -1),
             )
             workers = [key for key in some if key not in control]
-            whole = self.dismantle or not self.site.spec.hosts_of(cluster)
+            whole = self.dismantle or cluster.name in self.going
             turns = [list(some)] if whole else [[key] for key in (*workers, *reversed(control))]
             for keys in turns:
                 leaving = {key: some[key] for key in keys}
@@ -165,6 +179,12 @@ class Ground:
         last = False
         if not whole:
             (host,) = hosts
+            now = self.cluster(cluster.name)
+            if now is None or not facets.provisioned(self.site, now):
+                raise RefusedError(
+                    f"{cluster.name}: a cluster is not taken down by leaving it out of the site file",
+                    resolution=f"put it back; to take it down: {DISMANTLE}={self.site.metadata.name}/{cluster.name}",
+                )
             seen = self.observe(cluster, anew=True)
             last = {node.name for node in seen.nodes} <= {host.name}
             if not last and (words := quorum.refusal(seen.etcd, host.name)):

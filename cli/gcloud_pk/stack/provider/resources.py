@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 from gcloud_pk.errors import GcloudPkError, PartialError, RefusedError, UnavailableError
 from gcloud_pk.model.base import Model
 from gcloud_pk.model.site import Cluster, Host
+from gcloud_pk.stack.credentials import due
 from gcloud_pk.stack.provider.ground import Ground, Work, as_values
 from gcloud_pk.stack.provider.inputs import (
     AddonsInputs,
@@ -60,8 +62,8 @@ class Resource:
         """Make it, or adopt what is there; return its outputs."""
         raise NotImplementedError
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:
-        """Bring it to its inputs; return its outputs. `old`: the inputs that it had."""
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:
+        """Bring it to its inputs; return its outputs. `known`: the outputs that it had."""
         raise NotImplementedError
 
     def read(self, ground: Ground, urn: str, inputs: Values, outputs: Values) -> tuple[Values, Values] | None:
@@ -105,7 +107,7 @@ class Machine(Resource):
         facts = ground.works.reach(ground.site, host)
         return {**inputs, "host": as_values(host), "facts": asdict(facts)}
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:  # noqa: ARG002 - as create
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:  # noqa: ARG002 - as create
         """Reach it anew."""
         return self.create(ground, urn, inputs)
 
@@ -136,7 +138,7 @@ class HardenedNode(Resource):
         _require(ground.harden.submit(host.name, Work(host, urn)), outputs)
         return outputs
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
         """Harden it again: what is so already stays."""
         return self.create(ground, urn, inputs)
 
@@ -174,24 +176,32 @@ class ControlPlane(Resource):
     def forbidden(self, old: Values, new: Values) -> Iterator[tuple[str, str]]:
         """Yield what is fixed, and versions that kubeadm cannot go to in one step."""
         yield from super().forbidden(old, new)
+        before, after = old.get("controlPlanes", ()), new.get("controlPlanes", ())
+        if before and not set(before) & set(after):
+            # Those that come would ask nobody who knows the cluster, and begin another one.
+            why = f"none of the control planes that it has would stay ({', '.join(before)}); exchange them one by one"
+            yield "controlPlanes", why
         if words := step_refusal(old.get("version", ""), new.get("version", "")):
             yield "version", words
 
     def create(self, ground: Ground, urn: str, inputs: Values) -> Values:
         """Make the cluster on the first control plane."""
-        return self._bring(ground, urn, inputs, inputs["controlPlanes"][:1])
+        return self._bring(ground, urn, inputs, inputs["controlPlanes"][:1], {})
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:  # noqa: ARG002 - what is counts
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:
         """Bring the control planes that it has to its settings; others join by themselves."""
+        names: list[str] = []
         try:
             seen = ground.observe(_cluster_of(ground, inputs), anew=True)
-        except UnavailableError:  # it was never finished, or is down: then it is begun, or mended, at the first
-            return self.create(ground, urn, inputs)
-        names = [name for name in inputs["controlPlanes"] if seen.node(name)]
-        return self._bring(ground, urn, inputs, names or inputs["controlPlanes"][:1])
+            names = [name for name in inputs["controlPlanes"] if seen.node(name)]
+        except UnavailableError as error:
+            ground.log(urn, error.message, False)  # never finished, or down: it is begun, or mended, at the first
+        return self._bring(ground, urn, inputs, names or inputs["controlPlanes"][:1], known)
 
-    def _bring(self, ground: Ground, urn: str, inputs: Values, names: list[str]) -> Values:
+    def _bring(self, ground: Ground, urn: str, inputs: Values, names: list[str], known: Values) -> Values:
+        """Do it on the control planes `names`. `known`: outputs; a cluster that has a UID is never begun anew."""
         cluster = _cluster_of(ground, inputs)
+        uid = cluster.uid or known.get("uid")
         hosts = [ground.host(name) for name in names]
         outputs = {**inputs, "document": as_values(cluster)}
         with ground.flow.turn:
@@ -201,14 +211,16 @@ class ControlPlane(Resource):
                 for host in ground.site.spec.hosts_of(cluster)
                 if host.name in ground.hardened and host.name not in names
             ]
-            outcome = ground.works.bootstrap(ground.site, cluster, hosts, ground.tell({}, urn), company)
+            meant = cluster.model_copy(update={"uid": uid})
+            outcome = ground.works.bootstrap(ground.site, meant, hosts, ground.tell({}, urn), company)
         _require(outcome, outputs)
         try:
             access = ground.works.access(ground.site, cluster)
             seen = ground.observe(cluster, anew=True)
-            if cluster.uid and seen.uid != cluster.uid:
+            if uid and seen.uid != uid:
+                said = "the site says" if cluster.uid else "it had"
                 raise RefusedError(
-                    f"the cluster that answers has the UID {seen.uid}; the site says {cluster.uid}",
+                    f"the cluster that answers has the UID {seen.uid}; {said} {uid}",
                     resolution="it is another cluster: see what the endpoint leads to, or mend uid in the site file",
                 )
         except GcloudPkError as error:
@@ -225,6 +237,13 @@ class ControlPlane(Resource):
             return inputs, outputs
         if outputs.get("uid") and seen.uid != outputs["uid"]:
             ground.log(urn, f"another cluster answers: {seen.uid} instead of {outputs['uid']}", True)
+        now = dt.datetime.now(dt.UTC)
+        kept = outputs.get("kubeconfigs")
+        old = [name for name, text in (kept.value if isinstance(kept, Secret) else {}).items() if due(text, now)]
+        if old:
+            ground.log(urn, f"credentials are due to be made anew: {', '.join(sorted(old))}", True)
+            changed = {"roles": "credentials are due"}
+            return {**inputs, **changed}, {**outputs, **changed}
         return inputs, outputs
 
 
@@ -274,19 +293,24 @@ class Member(Resource):
         _require(ground.join.submit((cluster.name, host.name), Work(host, urn, cluster)), outputs)
         return outputs
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
         """Bring it to its settings in place."""
         return self.create(ground, urn, inputs)
 
     def read(self, ground: Ground, urn: str, inputs: Values, outputs: Values) -> tuple[Values, Values] | None:
         """Look whether the cluster has it."""
         try:
-            node = ground.observe(_cluster_of(ground, outputs)).node(inputs["name"])
+            seen = ground.observe(_cluster_of(ground, outputs))
         except UnavailableError as error:
             ground.log(urn, error.message, True)
             return inputs, outputs
+        node = seen.node(inputs["name"])
         if node is None:
             return None
+        if of := seen.drifted.get(inputs["name"]):
+            ground.log(urn, f"settings were changed on the node itself: {', '.join(of)}", True)
+            changed = {"roles": "settings were changed on the node"}
+            return {**inputs, **changed}, {**outputs, **changed}
         if not node.ready:
             ground.log(urn, "it is not Ready", True)
         return inputs, outputs
@@ -319,7 +343,7 @@ class Addons(Resource):
         members = sorted(one.name for one in seen.etcd if one.name in inputs["members"])
         return {**inputs, "etcdMembers": members}
 
-    def update(self, ground: Ground, urn: str, old: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
+    def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
         """Put them in place anew."""
         return self.create(ground, urn, inputs)
 

@@ -27,16 +27,13 @@ from gcloud_pk.errors import GcloudPkError
 from gcloud_pk.model.site import Site
 from gcloud_pk.stack.provider import difference, values
 from gcloud_pk.stack.provider.batch import Flow
-from gcloud_pk.stack.provider.ground import Ground
+from gcloud_pk.stack.provider.ground import DISMANTLE, Ground, going
 from gcloud_pk.stack.provider.resources import KINDS, HalfDoneError, Resource, Values, sealed
 from gcloud_pk.stack.works import Works
 from gcloud_pk.text import escape
 
 THREADS = 256
 """Calls at the same time: most wait for their batch."""
-
-DISMANTLE = "GCLOUD_PK_DISMANTLE"
-"""In the environment: the site that goes as a whole, so that its nodes are only reset."""
 
 PREVIEW = "GCLOUD_PK_PREVIEW"
 """In the environment, with any value: nothing is written to any machine, whatever the engine asks."""
@@ -114,8 +111,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             site = Site.model_validate_json(values.read(request.args)["site"])
         except (KeyError, ValidationError):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the provider is given no valid site")
-        whole = os.environ.get(DISMANTLE) == site.metadata.name
-        self._ground = Ground(site, self._works, self.flow, self._log, dismantle=whole)
+        gone = going(site.metadata.name, os.environ.get(DISMANTLE, ""))
+        self._ground = Ground(site, self._works, self.flow, self._log, dismantle="" in gone, going=gone)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=False)
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
@@ -172,12 +169,11 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Change a resource."""
         kind, inputs = _kind(request.urn), values.read(request.news)
-        old = values.read(request.old_inputs or request.olds)
         before = sealed(values.read(request.olds))
         if request.preview:
             return provider_pb2.UpdateResponse(properties=values.write({**before, **inputs}))
         with self._deed(context, kind, inputs, before, writes=True) as ground, _attended(ground, kind, inputs):
-            outputs = kind.update(ground, request.urn, old, inputs)
+            outputs = kind.update(ground, request.urn, before, inputs)
             return provider_pb2.UpdateResponse(properties=values.write(outputs))
 
     def Read(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -218,7 +218,7 @@ def in_a_terminal(words: list[object], steps: list[tuple[str, bytes]]) -> tuple[
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started the tests in the background has it ignored
         os.execv(sys.executable, [sys.executable, "-m", "gcloud_pk", *map(str, words)])
-    screen, deadline = "", time.monotonic() + 20
+    screen, deadline = "", time.monotonic() + 60
     waiting = list(steps)
     try:
         while time.monotonic() < deadline:
