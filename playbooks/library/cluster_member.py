@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -165,6 +166,8 @@ class Work:
 
     def noted(self) -> None:
         """Write down that this node is whole, with the settings it has now."""
+        with contextlib.suppress(FileNotFoundError):
+            cluster_node.KUBELET_SETTINGS.chmod(0o600)  # kubeadm leaves it open for all to read
         cluster_node.record(
             cluster_node.MEMBER,
             cluster=self.given["cluster"],

@@ -27,12 +27,13 @@ SECRETS = Path("/run/gcloud-pk")
 """A folder in memory for what holds a token or a key while kubeadm reads it."""
 ADMIN = KUBERNETES / "admin.conf"
 ETCD_DATA = Path("/var/lib/etcd/data")
+KUBELET_SETTINGS = Path("/var/lib/kubelet/config.yaml")
 LOCK = Path("/run/gcloud-pk-cluster.lock")
 
 ROUTES = "207"
 """The number by which the kernel knows routes to other nodes' pods (rtnetlink(7), rtm_protocol)."""
 
-TRACES = (KUBERNETES / "kubelet.conf", ADMIN, KUBERNETES / "manifests/etcd.yaml", Path("/var/lib/kubelet/config.yaml"))
+TRACES = (KUBERNETES / "kubelet.conf", ADMIN, KUBERNETES / "manifests/etcd.yaml", KUBELET_SETTINGS)
 """What any kubeadm leaves behind."""
 
 ABSENT, HALF, JOINED, FOREIGN = "absent", "half", "member", "foreign"
