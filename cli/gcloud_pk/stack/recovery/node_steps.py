@@ -6,11 +6,13 @@ beside the manifests that were taken away, so that whoever looks at the node see
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import selectors
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -32,6 +34,9 @@ UNIT = "gcloud-pk-closed.service"
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BLOCK = 1024 * 1024
+_POLITE = 10.0
+"""Seconds that a program has to end by itself."""
+_PATIENCE = 180.0
 _SPARE = 64 * 1024 * 1024
 _FRAME = struct.Struct("!II")
 
@@ -114,17 +119,33 @@ def listens(address: str, port: int) -> bool:
         return False
 
 
-def running(names: Sequence[str]) -> list[str]:
-    """Return those programs that run on this node."""
-    found = set()
+def running(names: Sequence[str]) -> list[int]:
+    """Return the processes of those programs on this node."""
+    wanted = {name[:15] for name in names}  # comm(5) has 15 characters
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                found.add((entry / "comm").read_text(encoding="utf-8", errors="replace").strip())
+                if (entry / "comm").read_text(encoding="utf-8", errors="replace").strip() in wanted:
+                    found.append(int(entry.name))
             except OSError:
                 continue
-    # comm(5) has 15 characters.
-    return [name for name in names if name[:15] in found]
+    return found
+
+
+def end(names: Sequence[str], seconds: float) -> None:
+    """End programs: politely, then not. Raises Failed where one stays."""
+    began = time.monotonic()
+    signals = [(signal.SIGTERM, began), (signal.SIGKILL, began + _POLITE)]
+    while left := running(names):
+        if signals and time.monotonic() >= signals[0][1]:
+            number, _ = signals.pop(0)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        if time.monotonic() > began + seconds:
+            raise Failed(f"{', '.join(names)} do not end: processes {left}")
+        time.sleep(0.2)
 
 
 class Node:
@@ -266,13 +287,17 @@ class Node:
             write(Path("/etc/systemd/system") / UNIT, _UNIT % rules, 0o644)
             run(["systemctl", "daemon-reload"])
             run(["systemctl", "enable", UNIT])
-            run(["systemctl", "restart", UNIT])
+            run(["systemctl", "start", UNIT])
         if not self.done("closed"):
             self.noted("closed")
         return {}
 
     def stop(self) -> dict[str, Any]:
-        """Take the manifests away, those of the servers first, and wait until their programs are gone."""
+        """Take the manifests away, those of the servers first, and wait until their programs are gone.
+
+        A kubelet whose API server has no etcd is slow to end either, and remembers how often etcd failed: it is
+        stopped, and starts anew with etcd. The pods of this node run on meanwhile.
+        """
         if self.done("stopped"):
             return {}
         self.taken.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -280,13 +305,14 @@ class Node:
             for name in names:
                 if (file := self.manifests / f"{name}.yaml").exists():
                     file.replace(self.taken / file.name)
+            if self.order["firewall"]:  # else this is no node of its own, and others' programs run here too
+                run(["systemctl", "stop", "kubelet.service"])
+                end(names, _PATIENCE)
             until(
                 f"{names[0]} still takes connections",
                 lambda port=port: not listens(self.address, self.ports[port]),  # type: ignore[misc]
-                180,
+                _PATIENCE,
             )
-            if self.order["firewall"]:  # else this is no node of its own, and others' programs run here too
-                until(f"{', '.join(names)} still run", lambda names=names: not running(names), 180)  # type: ignore[misc]
         self.noted("stopped")
         return {}
 
@@ -348,6 +374,8 @@ class Node:
         for name in names:
             if (file := self.taken / f"{name}.yaml").exists():
                 file.replace(self.manifests / file.name)
+        if self.order["firewall"]:
+            run(["systemctl", "start", "kubelet.service"])
         if not self.done(step):
             self.noted(step)
         return {}
@@ -359,6 +387,7 @@ class Node:
                 run(["systemctl", "disable", "--now", UNIT])
                 (Path("/etc/systemd/system") / UNIT).unlink(missing_ok=True)
                 run(["systemctl", "daemon-reload"])
+                run(["systemctl", "start", "kubelet.service"])  # it needed that unit
             subprocess.run(["/usr/sbin/nft", "delete", "table", "inet", TABLE], check=False, capture_output=True)
         shutil.rmtree(self.store, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
