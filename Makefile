@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 # The tests wait for control planes more than they compute, so three at a time fit two cores; a file stays in one worker.
 WORKERS ?= 3
 
-.PHONY: help setup demo demo-down test test-full unit compliance golden e2e lint bench harden-score datacenter schemas clean
+.PHONY: help setup demo demo-down test test-full unit compliance golden e2e lint bench harden-score datacenter soak schemas clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,8 +42,11 @@ demo: setup  ## the main job on the embedded control plane: requests, approvals,
 demo-down: setup  ## stop the demo's control plane and remove its data
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh down
 
-datacenter: setup  ## a lab data centre, as root: real nodes, a cluster, a lost rack, real packets; 12 minutes
-	$(PYTEST) tests/e2e/test_datacenter_up.py tests/e2e/test_lab_datacenter.py --durations=10
+datacenter: setup  ## a lab data centre, as root: real nodes, a cluster, a lost rack, real packets; 12 minutes, 18 with Cilium in the cache
+	$(PYTEST) tests/e2e/test_datacenter_up.py tests/e2e/test_lab_datacenter_cilium.py tests/e2e/test_lab_datacenter.py --durations=10
+
+soak: setup  ## twenty drills in a row, each rack of a lab data centre in turn: no acknowledged write may be lost
+	$(BIN)/python -m benchmarks.soak
 
 harden-score: setup  ## harden a lab node and let the referees judge it: OpenSCAP (BP-028, NT-28) and Lynis
 	$(BIN)/python -m benchmarks.harden_score

@@ -95,8 +95,10 @@ def _tags_of_files(role: Path) -> dict[str, set[str]]:
 
 
 def _controls(role: Path) -> set[str]:
-    path = CATALOGUE / f"{role.name}.yaml"
-    return {one["id"] for one in _yaml(path)["controls"]} if path.exists() else set()
+    """Return the controls that a role stands for: one file of the nodes' catalogue, all of the clusters'."""
+    ours = (CATALOGUE.parent / "cluster").glob("*.yaml") if role.name.startswith("cluster") else ()
+    files = [path for path in (CATALOGUE / f"{role.name}.yaml", *ours) if path.exists()]
+    return {one["id"] for path in files for one in _yaml(path)["controls"]}
 
 
 def _roles_of_the_playbook() -> list[dict[str, Any]]:

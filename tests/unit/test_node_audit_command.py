@@ -62,7 +62,7 @@ def registry(registry_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     approvers.write_text(approvers.read_text().replace("gcloud-pk-state", f"gcloud-pk-state,{WAIVER}"))
     (tmp_path / "catalogue").mkdir()
     (tmp_path / "catalogue" / "kernel_parameters.yaml").write_text(CATALOGUE)
-    monkeypatch.setattr("gcloud_pk.nodes.catalogue.standard", lambda: catalogue(tmp_path))
+    monkeypatch.setattr("gcloud_pk.nodes.catalogue.standard", lambda *_: catalogue(tmp_path))
     return registry_folder
 
 

@@ -16,6 +16,7 @@ SETS = get_args(pins.Set)
 DOWNLOADED = {
     "lab": {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"},
     "datacenter": {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubeadm", "kubelet"},
+    "backup": set(),
     "engine": set(),
     "cilium": set(),
 }

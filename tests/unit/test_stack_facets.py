@@ -42,6 +42,7 @@ NODES = {"node c1", "node c2", "node c3", "node w1", "node w2"}
         ("spec.clusters.0.failureDetection", "fast", MEMBERS | {"api"}),
         ("spec.clusters.0.networkPlugin", "cilium", {"addons"}),
         ("spec.clusters.0.images", "registry.example/k8s", MEMBERS | {"api", "addons"}),
+        ("spec.clusters.0.backup", {"everyMinutes": 30}, {"api"}),
         ("spec.clusters.0.uid", "6c0e1c3e-0000-4000-8000-000000000001", set()),
         ("spec.timeServers", ["time.example"], NODES),
         ("spec.hosts.3.rack", "rack-2", {"machine w1", "member w1"}),

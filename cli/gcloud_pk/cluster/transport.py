@@ -78,14 +78,16 @@ class Api:
     """One API server, as one identity. Thread-safe.
 
     `connections` is how many requests run at once; `patience` how many seconds an unreachable or overloaded server is
-    asked again before that is an error.
+    asked again before that is an error; `answer`: seconds that one request gets for its answer.
     """
 
-    def __init__(self, access: Access, *, connections: int = 8, patience: float = 30.0) -> None:
+    def __init__(
+        self, access: Access, *, connections: int = 8, patience: float = 30.0, answer: float = _READ_SECONDS
+    ) -> None:
         """Prepare connections; none is opened yet. Raises UnavailableError for unusable certificates."""
         self.access = access
         self.patience = patience
-        self._shared = _connect(access, connections)
+        self._shared = _connect(access, connections, answer)
         self._headers = _headers(access, Identity(access.user, access.groups) if access.user else None)
 
     @property
@@ -299,7 +301,7 @@ def _as_header(value: str) -> str:
     return value.encode().decode("latin-1")
 
 
-def _connect(access: Access, connections: int) -> _Shared:
+def _connect(access: Access, connections: int, answer: float) -> _Shared:
     from urllib.parse import urlsplit
 
     import urllib3
@@ -308,10 +310,10 @@ def _connect(access: Access, connections: int) -> _Shared:
     common: dict[str, Any] = {
         "maxsize": connections,
         "block": True,
-        "timeout": urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        "timeout": urllib3.Timeout(connect=min(_CONNECT_SECONDS, answer), read=answer),
     }
     if parts.scheme == "https":
-        common |= {"ssl_context": _tls(access)}
+        common |= {"ssl_context": tls_context(access)}
         if access.tls_server_name:
             common |= {"server_hostname": access.tls_server_name, "assert_hostname": access.tls_server_name}
     proxy = access.proxy or _proxy_of_environment(access.server)
@@ -335,7 +337,8 @@ def _proxy_of_environment(server: str) -> str | None:
     return getproxies_environment().get(parts.scheme)
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def tls_context(access: Access) -> ssl.SSLContext:
+    """Return how a server is believed, and who we are to it. Raises UnavailableError for unusable certificates."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gcloud_pk.commands.base import Group, Invocation, pass_invocation
+from gcloud_pk.commands.cluster_audit import cluster
 from gcloud_pk.commands.connection import open_registry, open_verifier
 from gcloud_pk.commands.isolation import isolation, probes
 from gcloud_pk.commands.nodes_audit import nodes
@@ -79,6 +80,7 @@ def impact(invocation: Invocation, namespaces: tuple[str, ...], tenant: str | No
     return exit_code(findings)
 
 
+audit.add_command(cluster)
 audit.add_command(isolation)
 audit.add_command(nodes)
 audit.add_command(probes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from gcloud_pk.commands.base import Group
+from gcloud_pk.commands.datacenter_backup import backup, restore
 from gcloud_pk.commands.datacenter_design import show, validate
+from gcloud_pk.commands.datacenter_drill import drill
 from gcloud_pk.commands.datacenter_life import destroy, preview, unlock, up
 from gcloud_pk.commands.datacenter_look import kubeconfig, status
 
@@ -27,3 +29,6 @@ datacenter.add_command(status)
 datacenter.add_command(kubeconfig)
 datacenter.add_command(unlock)
 datacenter.add_command(destroy)
+datacenter.add_command(drill)
+datacenter.add_command(backup)
+datacenter.add_command(restore)

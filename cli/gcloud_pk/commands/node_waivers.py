@@ -39,7 +39,7 @@ def waivers(invocation: Invocation, site_name: str, propose: bool, author: str |
     gcloud-pk waiver approve isb-1-routing-ipv4 --key KEY
     """  # noqa: D301 - Click reads the backspace as: keep these lines
     from gcloud_pk.commands.node import site_of
-    from gcloud_pk.nodes.catalogue import standard
+    from gcloud_pk.nodes.catalogue import every
     from gcloud_pk.nodes.waivers import exemptions, proposals, standing
 
     if propose and author is None:
@@ -48,7 +48,7 @@ def waivers(invocation: Invocation, site_name: str, propose: bool, author: str |
         raise WrongUsageError("--author and --expires are for --propose", resolution="add --propose, or leave them out")
     registry = open_registry(invocation)
     site = site_of(registry, site_name)
-    catalogue = standard()
+    catalogue = every()
     known = proposals(catalogue)
     written = _propose(registry, site, known, str(author), expires) if propose else []
     if written:

@@ -80,7 +80,7 @@ def nodes(
     catalogue = standard()
     registry = open_registry(invocation)
     registry.trust(invocation.trust)
-    only = _chosen(catalogue, names)
+    only = chosen(catalogue, names)
     site = site_of(registry, site_name)
     hosts = select(site, limit)
     waivers = exemptions(registry.waivers, site_name)
@@ -107,16 +107,18 @@ def nodes(
     )
     made["omittedBySubject"] = _omitted_here(site, hosts, levels, checks, every)
     present(console, made, partial(to_overview, fold=True))
-    if not console.machine and (sources := _sources(found)):
-        console.show(sources)
+    if not console.machine and (by_source := sources(found)):
+        console.show(by_source)
     for note in misfits(registry.waivers, site_name, registry.sites):
         console.warn(note)
-    for note in _notes(found, waivers):
+    for note in unneeded(found, waivers):
         console.warn(note)
     return exit_code(found)
 
 
-def _chosen(catalogue: Catalogue, names: Sequence[str]) -> frozenset[str] | None:
+def chosen(
+    catalogue: Catalogue, names: Sequence[str], where: str = "policies/controls/nodes/"
+) -> frozenset[str] | None:
     """Return the checks that are named; None for all. Raises InvalidInputError."""
     words = [word.strip() for given in names for word in given.split(",")]
     if not words:
@@ -130,7 +132,7 @@ def _chosen(catalogue: Catalogue, names: Sequence[str]) -> frozenset[str] | None
         near = get_close_matches(error.args[0], known, n=1)
         raise InvalidInputError(
             f"--checks names no check and no control: {error.args[0]!r}",
-            resolution=f"did you mean {near[0]}?" if near else "see policies/controls/nodes/",
+            resolution=f"did you mean {near[0]}?" if near else f"see {where}",
         ) from None
 
 
@@ -150,7 +152,7 @@ def _omitted_here(
     return found
 
 
-def _sources(found: Iterable[Finding]) -> str | None:
+def sources(found: Iterable[Finding]) -> str | None:
     """Return how much of what was judged is whose word; None where nothing was judged."""
     judged = (one for one in found if one.verdict.value in {"pass", "fail", "waived"})
     counts = Counter(str(one.evidence.get("source")) for one in judged)
@@ -158,7 +160,7 @@ def _sources(found: Iterable[Finding]) -> str | None:
     return f"by source: {told}" if told else None
 
 
-def _notes(found: Sequence[Finding], waivers: Sequence[Exemption]) -> list[str]:
+def unneeded(found: Sequence[Finding], waivers: Sequence[Exemption]) -> list[str]:
     """Return what somebody should know of waivers: those that cover nothing that failed."""
     used = {one.evidence.get("waiver") for one in found}
     notes = []

@@ -132,6 +132,19 @@ class Kubelet(Model):
     system_reserved_memory: Quantity | None = Field(None, description="memory kept from pods, such as 2Gi")
 
 
+class Backup(Model):
+    """Snapshots that the control planes of a cluster make of it by themselves; only recipients can open them."""
+
+    recipients: Certificates | None = Field(
+        None, description="certificates of those who can open them, in PEM; none: no snapshot is made"
+    )
+    every_minutes: Annotated[int, Field(ge=5, le=1440, strict=True)] = Field(60, description="minutes between two")
+    keep_hours: Annotated[int, Field(ge=1, le=720, strict=True)] = Field(24, description="all of so many hours stay")
+    keep_days: Annotated[int, Field(ge=7, le=3650, strict=True)] = Field(
+        8, description="and the newest of each of so many days"
+    )
+
+
 NetworkPlugin = Literal["cilium", "bridge"]
 """How pods reach each other. `bridge` is for laboratories: it enforces no NetworkPolicy."""
 
@@ -195,6 +208,7 @@ class Cluster(Model):
     failure_detection: Literal["default", "fast"] = Field(
         "default", description="default, or fast: a lost host is noticed in seconds"
     )
+    backup: Backup = Field(Backup(), description="{recipients, everyMinutes, keepHours, keepDays}")
 
     def admits(self, tenant: str, isolation: Isolation) -> bool:
         """Whether a tenant of a level of isolation may come here: nobody may share a cluster that is somebody's own."""

@@ -25,6 +25,9 @@ SOON = 30
 MOST = 100
 """Waivers of one environment; the bound of the list in TenantPolicy."""
 
+_OF_BENCHMARK = ("CIS-", "CLU-", "GPK-CLU-")
+"""How controls and checks of clusters begin (policies/controls/cluster/)."""
+
 WorkloadKind = Literal["CronJob", "DaemonSet", "Deployment", "Job", "Pod", "StatefulSet"]
 Sort = Literal["tenant", "node", "cluster"]
 """What a subject is. Only waivers of a tenant's workloads are rendered."""
@@ -32,7 +35,7 @@ Sort = Literal["tenant", "node", "cluster"]
 Control = Annotated[
     Str,
     Field(max_length=64),
-    matches(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)+", "a rule's or control's id, such as GPK-IMG-01"),
+    matches(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+(\.[0-9]+)*)+", "a rule's or control's id, such as GPK-IMG-01"),
 ]
 Subject = Annotated[
     Str,
@@ -60,7 +63,7 @@ class Waiver(Model):
     control: Control = Field(description="the rule that is waived, such as GPK-IMG-01")
     subject: Subject = Field(
         description="for what alone: tenant/<tenant>/<environment>/<Kind>/<name>, cluster/<cluster>/<Kind>/<name>, "
-        "node/<site> or node/<site>/<host>"
+        "cluster/<site>/<cluster>, node/<site> or node/<site>/<host>"
     )
     allows: Allows = Field((), description="the exact values that are allowed, as the refusal shows them")
     reason: Prose = Field(description="why it cannot comply yet, and what is done about it")
@@ -195,7 +198,8 @@ def problems(
     """Yield what is wrong with a waiver that is well formed; of expiry, `too_far` speaks.
 
     `known`: what can be waived, by rule; `environments`: of each tenant of the registry; `of_clusters`: the checks of a
-    cluster that can be waived for one of its objects; `of_nodes`: controls and checks of nodes; `hosts`: of each site.
+    cluster that can be waived for one of its objects; `of_nodes`: controls and checks of nodes and of clusters as a
+    whole; `hosts`: of each site.
     """
     if waiver.sort not in get_args(Sort):
         yield problem(
@@ -203,6 +207,8 @@ def problems(
         )
     if waiver.sort == "cluster" and waiver.control.startswith("ISO-"):
         yield from _wrong_of_cluster(waiver, of_clusters)
+    if waiver.sort == "cluster" and waiver.control.startswith(_OF_BENCHMARK):
+        yield from _wrong_of_whole(waiver, of_nodes, hosts or {})
     if waiver.sort == "node":
         yield from _wrong_of_node(waiver, of_nodes, hosts or {})
     if waiver.sort != "tenant":
@@ -242,12 +248,29 @@ def _wrong_of_cluster(waiver: Waiver, of_clusters: Collection[str]) -> Iterator[
             yield problem(f"{value!r} is no digest of an object", field=f"allows[{index}]", expected=expected)
 
 
+def _wrong_of_whole(waiver: Waiver, known: Collection[str], hosts: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+    """Yield what is wrong with a waiver of a cluster as a whole."""
+    if waiver.control not in known:
+        yield problem(
+            f"{waiver.control} is no control and no check of clusters",
+            field="control",
+            expected="an id of policies/controls/cluster/, such as CIS-1.1.12",
+        )
+    parts = waiver.subject.split("/")
+    if len(parts) != 3 or parts[1] not in hosts:
+        yield problem("is no cluster of a site", field="subject", expected="cluster/<site>/<cluster>")
+    if waiver.allows:
+        yield problem(
+            "says nothing of a cluster: its control is waived as a whole", field="allows", expected="to be left out"
+        )
+
+
 def _wrong_of_node(waiver: Waiver, of_nodes: Collection[str], hosts: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
     if waiver.control not in of_nodes:
         yield problem(
             f"{waiver.control} is no control and no check of nodes",
             field="control",
-            expected="an id of policies/controls/nodes/, such as GPK-KRN-001",
+            expected="an id of policies/controls/nodes/ or policies/controls/cluster/, such as GPK-KRN-001",
         )
     _, site, *host = waiver.subject.split("/")
     if len(host) > 1:

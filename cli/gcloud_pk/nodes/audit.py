@@ -27,6 +27,14 @@ def findings(
         ]
     seen = [check for check in checks if check.outside and gathered.met]
     said = [check for check in checks if check not in seen]
+    return [
+        *unheard(gathered, said, catalogue, subject),
+        *judge(gathered.all_facts(), seen, catalogue, subject, waivers),
+    ]
+
+
+def unheard(gathered: Gathered, checks: Sequence[Check], catalogue: Catalogue, subject: Subject) -> list[Finding]:
+    """Return the findings on a host that said nothing, or nothing that can be believed."""
     if gathered.dishonest is not None:
         # Not judged in part: whoever sends such a thing says nothing that can be believed.
         verdict, reason, observed = Verdict.ERROR, "it sent what no honest collector sends", gathered.dishonest
@@ -35,8 +43,7 @@ def findings(
     why = f"{reason}: {observed}" if gathered.dishonest is not None else _remedy(gathered)
     return [
         answers(subject, Verdict.ERROR, observed, why, gathered.seconds),
-        *without_facts(said, catalogue, subject, verdict, reason),
-        *judge(gathered.all_facts(), seen, catalogue, subject, waivers),
+        *without_facts(checks, catalogue, subject, verdict, reason),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of nodes: policies/controls/nodes/*.yaml, read strictly, every problem at once."""
+"""The catalogues in policies/controls: nodes/*.yaml and cluster/*.yaml, read strictly, every problem at once."""
 
 from __future__ import annotations
 
@@ -20,34 +20,73 @@ from gcloud_pk.registry import documents
 from gcloud_pk.registry.documents import Document, Step, path_of
 
 _CONTROL = re.compile(r"GPK-[A-Z]{3}-[0-9]{3}")
-_CHECK = re.compile(r"NODE-[A-Z]{3}-[0-9]{3}")
 
 _FILE_FIELDS = ("role", "controls", "checks")
 _CONTROL_FIELDS = ("id", "title", "level", "instruments", "remediation", "without", "checks", "unchecked")
 _CHECK_FIELDS = ("id", "title", "level", "fact", "rows", "expect", "absent", "where", "roles", "needs")
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a catalogue is of. `form`, `example`: of its checks' ids; `of_benchmark`: they name clause and remedy."""
+
+    of: str
+    form: re.Pattern[str]
+    example: str
+    of_benchmark: bool = False
+
+    @property
+    def file_fields(self) -> tuple[str, ...]:
+        """What a file may say."""
+        return (*_FILE_FIELDS, "unchecked") if self.of_benchmark else _FILE_FIELDS
+
+    @property
+    def check_fields(self) -> tuple[str, ...]:
+        """What a check may say."""
+        return (*_CHECK_FIELDS, "clause", "remedy") if self.of_benchmark else _CHECK_FIELDS
+
+
+NODES = Kind("nodes", re.compile(r"NODE-[A-Z]{3}-[0-9]{3}"), "NODE-SSH-001")
+CLUSTER = Kind(
+    "cluster",
+    re.compile(r"CIS-[1-5]\.[0-9]{1,2}(\.[0-9]{1,2})?|CLU-[A-Z]{3}-[0-9]{3}"),
+    "CIS-1.2.1 or CLU-ETC-001",
+    of_benchmark=True,
+)
+
+
 @cache
-def standard() -> Catalogue:
+def standard(kind: Kind = NODES) -> Catalogue:
     """Return the catalogue of this program."""
-    return load(paths.data("policies", "controls", "nodes"))
+    return load(paths.data("policies", "controls", kind.of), kind)
 
 
-def load(folder: File) -> Catalogue:
+def every() -> Catalogue:
+    """Return all catalogues of this program in one: what can be waived, and what roles propose to waive."""
+    both = [standard(kind) for kind in (NODES, CLUSTER)]
+    return Catalogue(
+        {name: one for each in both for name, one in each.controls.items()},
+        {name: one for each in both for name, one in each.checks.items()},
+        {name: why for each in both for name, why in each.unchecked.items()},
+    )
+
+
+def load(folder: File, kind: Kind = NODES) -> Catalogue:
     """Read every file of a folder. Raises InvalidInputError with all that is wrong in any of them."""
-    found = [_read(file) for file in sorted(folder.glob("*.yaml"))]
+    found = [_read(file, kind) for file in sorted(folder.glob("*.yaml"))]
     wrong = [one for each in found for one in each.problems]
     controls: dict[str, Control] = {}
     checks: dict[str, Check] = {}
     for each in found:
-        for kind, mine in ((controls, each.controls), (checks, each.checks)):
+        for sort, mine in ((controls, each.controls), (checks, each.checks)):
             for one, where in mine:
-                if one.id in kind:
+                if one.id in sort:
                     wrong.append(each.said(where, f"{one.id} stands twice", "each id once"))
-                cast("dict[str, Any]", kind)[one.id] = one
+                cast("dict[str, Any]", sort)[one.id] = one
     if wrong:
-        raise InvalidInputError("the catalogue of nodes is not valid", details=wrong)
-    return Catalogue(dict(sorted(controls.items())), dict(sorted(checks.items())))
+        raise InvalidInputError(f"the catalogue of {kind.of} is not valid", details=wrong)
+    unchecked = {name: why for each in found for name, why in each.unchecked.items()}
+    return Catalogue(dict(sorted(controls.items())), dict(sorted(checks.items())), dict(sorted(unchecked.items())))
 
 
 @dataclass
@@ -55,11 +94,13 @@ class _File:
     """One file while it is read."""
 
     document: Document
+    kind: Kind = NODES
     controls: list[tuple[Control, tuple[Step, ...]]] = field(default_factory=list)
     checks: list[tuple[Check, tuple[Step, ...]]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
     """Ids of checks, those included that are written wrong."""
+    unchecked: dict[str, str] = field(default_factory=dict)
 
     def said(self, steps: Sequence[Step], message: str, expected: str | None = None) -> Problem:
         return self.document.located(problem(message, field=path_of(steps), expected=expected))
@@ -129,14 +170,14 @@ class _File:
             return None
 
 
-def _read(file: File) -> _File:
+def _read(file: File, kind: Kind) -> _File:
     try:
-        made = _File(documents.parse(file.read_bytes(), str(file)))
+        made = _File(documents.parse(file.read_bytes(), str(file)), kind)
     except InvalidInputError as error:
-        made = _File(Document(str(file), b"", {}))
+        made = _File(Document(str(file), b"", {}), kind)
         made.problems += error.details
         return made
-    top = made.fields(made.document.value, (), _FILE_FIELDS)
+    top = made.fields(made.document.value, (), kind.file_fields)
     role = made.text(top, (), "role")
     if role and role != file.stem:
         made.wrong(("role",), f"{role!r} is not the file's name", file.stem)
@@ -145,6 +186,10 @@ def _read(file: File) -> _File:
     for value, steps in made.rows(top.get("checks", []), ("checks",)):
         if (check := _check(made, value, steps)) is not None:
             made.checks.append((check, steps))
+    for value, steps in made.rows(top.get("unchecked", []), ("unchecked",)):
+        fields = made.fields(value, steps, ("id", "title", "because"))
+        name, title = made.identity(fields, steps, kind.form, kind.example), made.text(fields, steps, "title")
+        made.unchecked[name] = f"{title}: {made.text(fields, steps, 'because')}"
     _see_belonging(made)
     return made
 
@@ -196,8 +241,9 @@ def _instruments(made: _File, fields: Mapping[str, Any], steps: tuple[Step, ...]
 
 
 def _check(made: _File, value: Any, steps: tuple[Step, ...]) -> Check | None:
-    fields = made.fields(value, steps, _CHECK_FIELDS)
-    name = made.identity(fields, steps, _CHECK, "NODE-SSH-001")
+    kind = made.kind
+    fields = made.fields(value, steps, kind.check_fields)
+    name = made.identity(fields, steps, kind.form, kind.example)
     made.named.add(name)
     title = made.text(fields, steps, "title")
     written = fields.get("fact")
@@ -224,6 +270,8 @@ def _check(made: _File, value: Any, steps: tuple[Step, ...]) -> Check | None:
         roles=roles,
         level=cast("Level | None", level),
         needs=needs,
+        clause=made.text(fields, steps, "clause") if "clause" in fields else None,
+        remedy=made.text(fields, steps, "remedy") if kind.of_benchmark else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks and controls of nodes as data: what policies/controls/nodes/*.yaml may say. Pure.
+"""Checks and controls as data: what policies/controls/nodes/*.yaml and policies/controls/cluster/*.yaml may say. Pure.
 
 The form is in policies/controls/nodes/README.md.
 """
@@ -6,7 +6,7 @@ The form is in policies/controls/nodes/README.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gcloud_pk.model.baseline import LEVELS, Level
@@ -32,7 +32,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Check:
-    """One executable test. `level`: its own, or None for the lowest of its controls; `roles`: none for every host."""
+    """One executable test. `level`: its own, or None for the lowest of its controls; `roles`: none for every host.
+
+    `clause`: of the benchmark that the catalogue is of; `remedy`: what to do where it fails.
+    """
 
     id: str
     title: str
@@ -44,6 +47,8 @@ class Check:
     roles: tuple[str, ...] = ()
     level: Level | None = None
     needs: Need | None = None
+    clause: str | None = None
+    remedy: str | None = None
 
     @property
     def outside(self) -> bool:
@@ -89,10 +94,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All controls and checks of nodes, in the order of their ids."""
+    """All controls and checks of one kind of subject, in the order of their ids. `unchecked`: ids, and why not."""
 
     controls: Mapping[str, Control]
     checks: Mapping[str, Check]
+    unchecked: Mapping[str, str] = field(default_factory=dict)
 
     def controls_of(self, check: str) -> tuple[str, ...]:
         """Return the ids of the controls that name a check, sorted."""

@@ -200,11 +200,14 @@ def merged(folders: Sequence[str], suffix: str) -> list[str]:
 class Programs:
     """Runs programs beside each other, each once; what ends late is no answer."""
 
-    def __init__(self, root: bool, users: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: bool, users: Mapping[str, str], commands: Mapping[str, tuple[str, ...]] = AUDIT_COMMANDS
+    ) -> None:
         self._pool = ThreadPoolExecutor(4)
         self._started: dict[tuple[str, ...], Future[tuple[int, str, str]]] = {}
         self._root = root
         self._users = users
+        self._commands = commands
 
     def start(self, argv: Sequence[str], sudo: bool = False) -> None:
         """Start a program before its answer is asked for."""
@@ -214,21 +217,21 @@ class Programs:
 
     def start_as_root(self) -> None:
         """Start all that runs as root; what is slow first."""
-        for name in sorted(AUDIT_COMMANDS, key=lambda name: name != "walk"):
-            if os.path.exists(AUDIT_COMMANDS[name][0]):
-                self.start(AUDIT_COMMANDS[name], sudo=True)
+        for name in sorted(self._commands, key=lambda name: name != "walk"):
+            if os.path.exists(self._commands[name][0]):
+                self.start(self._commands[name], sudo=True)
 
     def output(self, *argv: str, codes: Sequence[int] = (0,)) -> str:
         """Return what a program says. Raises Missing, Refused."""
         return self._answer(argv, False, codes)
 
     def as_root(self, name: str, codes: Sequence[int] = (0,)) -> str:
-        """Return what a command of AUDIT_COMMANDS says. Raises Missing where it is not there, Refused."""
-        return self._answer(AUDIT_COMMANDS[name], True, codes)
+        """Return what one of the commands says. Raises Missing where it is not there, Refused."""
+        return self._answer(self._commands[name], True, codes)
 
     def code(self, name: str) -> int:
-        """Return with what a command of AUDIT_COMMANDS ended that was asked before."""
-        return self._started[self._key(AUDIT_COMMANDS[name], True)].result()[0]
+        """Return with what a command ended that was asked before."""
+        return self._started[self._key(self._commands[name], True)].result()[0]
 
     def _key(self, argv: Sequence[str], sudo: bool) -> tuple[str, ...]:
         words = tuple(self._named(word) for word in argv)
@@ -295,10 +298,10 @@ def grepped(output: str) -> list[tuple[str, int, str]]:
 class Node:
     """What sections share: the request, the programs, and what the walk saw."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], commands: Mapping[str, tuple[str, ...]] = AUDIT_COMMANDS) -> None:
         self.request = request
         self.users = {"admin": str(request["admin"]), "audit": str(request["audit"])}
-        self.programs = Programs(os.geteuid() == 0, self.users)
+        self.programs = Programs(os.geteuid() == 0, self.users, commands)
         self.refused: dict[str, str] = {}
         self._walked: dict[str, tuple[int, int, int, str, int]] | None = None
         self.complete = True
@@ -1909,20 +1912,25 @@ _SECTIONS: Mapping[str, Callable[[Node], Any]] = {
 }
 
 
-def collect(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all facts. `request`: {admin, audit, nonce, wanted: {section: [names]}}.
+def collect(
+    request: Mapping[str, Any],
+    sections: Mapping[str, Callable[[Node], Any]] = _SECTIONS,
+    commands: Mapping[str, tuple[str, ...]] = AUDIT_COMMANDS,
+    early: Sequence[Sequence[str]] = (_UPGRADE, _UNIT_FILES),
+) -> dict[str, Any]:
+    """Return the facts of all sections. `request`: {admin, audit, nonce, wanted: {section: [names]}}.
 
     `refused`: facts that could not be seen, with the reason; `broken`: facts on which this program failed.
     """
     started = time.monotonic()
-    node = Node(request)
+    node = Node(request, commands)
     # What is slow first, whoever it is that waits for it.
-    for argv in (_UPGRADE, _UNIT_FILES):
+    for argv in early:
         node.programs.start(argv)
     node.programs.start_as_root()
     facts: dict[str, Any] = {}
     broken: dict[str, str] = {}
-    for name, section in _SECTIONS.items():
+    for name, section in sections.items():
         try:
             facts[name] = section(node)
         except Missing as missing:
@@ -1942,8 +1950,8 @@ def collect(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(request: Mapping[str, Any]) -> None:
+def main(request: Mapping[str, Any], collected: Callable[[Mapping[str, Any]], dict[str, Any]] = collect) -> None:
     """Print the facts as one line after MARK."""
-    sys.stdout.write("\n" + MARK + json.dumps(collect(request)) + "\n")
+    sys.stdout.write("\n" + MARK + json.dumps(collected(request)) + "\n")
     sys.stdout.flush()
     os._exit(0)  # a program that hangs must not keep the session open

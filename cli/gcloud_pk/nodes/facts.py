@@ -64,7 +64,26 @@ class Facts:
         return isinstance(node, Mapping) and node.get("shared_kernel") is True
 
 
-def read(output: bytes, nonce: str) -> Facts:
+@dataclass(frozen=True)
+class Form:
+    """What an honest answer looks like: its sections by their kind; of `node`, what each collector says alike."""
+
+    mappings: frozenset[str]
+    lists: frozenset[str] = frozenset()
+    text_lists: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
+    rows: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """All that it may have."""
+        return self.mappings | self.lists | self.text_lists | self.texts
+
+
+OF_NODES = Form(_MAPPINGS, _LISTS, _TEXT_LISTS, _TEXTS, _ROWS)
+
+
+def read(output: bytes, nonce: str, form: Form = OF_NODES) -> Facts:
     """Return the facts of an answer. Raises DishonestError."""
     if len(output) > LIMIT:
         raise DishonestError(f"more than {LIMIT} bytes")
@@ -83,12 +102,12 @@ def read(output: bytes, nonce: str) -> Facts:
     values = document.get("facts")
     if not isinstance(values, Mapping):
         raise DishonestError("no facts in its document")
-    _formed(values)
+    _formed(values, form)
     seconds = document.get("seconds")
     return Facts(
         values,
-        _texts(document.get("refused"), "refused"),
-        _texts(document.get("broken"), "broken"),
+        _texts(document.get("refused"), "refused", form),
+        _texts(document.get("broken"), "broken", form),
         float(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else 0.0,
     )
 
@@ -127,20 +146,20 @@ def _bounded(document: Any) -> None:
     raise DishonestError(f"more than {DEPTH} levels")
 
 
-def _formed(values: Mapping[str, Any]) -> None:
+def _formed(values: Mapping[str, Any], form: Form) -> None:
     """See that every section is known and of its kind; one that is not there is None. Raises DishonestError."""
     for name, value in values.items():
-        if name not in SECTIONS:
+        if name not in form.sections:
             raise DishonestError(f"a section {name[:40]!r} that nobody asked for")
         if value is None:
             continue
-        kind = dict if name in _MAPPINGS else str if name in _TEXTS else list
+        kind = dict if name in form.mappings else str if name in form.texts else list
         if not isinstance(value, kind):
             raise DishonestError(f"{name} that is no {kind.__name__}")
-        if name in _TEXT_LISTS and not all(isinstance(one, str) for one in value):
+        if name in form.text_lists and not all(isinstance(one, str) for one in value):
             raise DishonestError(f"{name} that is no list of texts")
-        for row in value if name in _ROWS else ():
-            _fields(name, row, _ROWS[name])
+        for row in value if name in form.rows else ():
+            _fields(name, row, form.rows[name])
     _fields("node", values.get("node"), _NODE)
 
 
@@ -153,11 +172,11 @@ def _fields(name: str, row: Any, wanted: Mapping[str, type]) -> None:
             raise DishonestError(f"{name} whose {key} is no {kind.__name__}")
 
 
-def _texts(value: Any, name: str) -> Mapping[str, str]:
+def _texts(value: Any, name: str, form: Form) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
         raise DishonestError(f"{name} that is no mapping of texts")
     for fact in value:
         # What is seen from outside is not the node's to withhold.
-        if re.split(r"[.\[]", fact, maxsplit=1)[0] not in SECTIONS:
+        if re.split(r"[.\[]", fact, maxsplit=1)[0] not in form.sections:
             raise DishonestError(f"{name} of a section {fact[:40]!r} that nobody asked for")
     return value

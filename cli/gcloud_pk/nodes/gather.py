@@ -21,7 +21,7 @@ from gcloud_pk.model.site import Host, Site, Ssh
 from gcloud_pk.nodes import door, outside
 from gcloud_pk.nodes.call import Answer, ask
 from gcloud_pk.nodes.check import Check, wanted
-from gcloud_pk.nodes.facts import DishonestError, Facts, read
+from gcloud_pk.nodes.facts import OF_NODES, DishonestError, Facts, Form, read
 from gcloud_pk.nodes.inventory import Route, known_hosts
 from gcloud_pk.nodes.outcome import Diagnosis
 from gcloud_pk.nodes.site_words import SECTION, about
@@ -139,16 +139,23 @@ def each(work: Callable[[Host], T], hosts: Iterable[Host]) -> list[Future[T]]:
     return futures
 
 
-def gathered(site: Site, host: Host, checks: Iterable[Check], asker: Asker) -> Gathered:
-    """Ask one host, and read its answer as what it is: untrusted."""
+def gathered(
+    site: Site,
+    host: Host,
+    checks: Iterable[Check],
+    asker: Asker,
+    made: Callable[[Ssh, Iterable[Check], str], bytes] = program,
+    form: Form = OF_NODES,
+) -> Gathered:
+    """Ask one host, and read its answer as what it is: untrusted. `made`: the program that is sent."""
     nonce = secrets.token_hex(16)
     started = time.monotonic()
-    answer = asker(host, program(site.spec.ssh, checks, nonce))
+    answer = asker(host, made(site.spec.ssh, checks, nonce))
     seconds = time.monotonic() - started
     if answer.diagnosis is not None:
         return Gathered(host, None, seconds, diagnosis=answer.diagnosis)
     try:
-        return Gathered(host, read(answer.output, nonce), seconds)
+        return Gathered(host, read(answer.output, nonce, form), seconds)
     except DishonestError as error:
         return Gathered(host, None, seconds, dishonest=str(error))
 

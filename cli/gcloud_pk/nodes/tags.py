@@ -62,7 +62,7 @@ def standard() -> Tags:
 
     known = catalogue.standard()
     folder = paths.data("playbooks", "roles")
-    why = {one.control: f"a waiver is proposed for it: {one.reason}" for one in waivers.proposals(known)}
+    why = {one.control: f"a waiver is proposed for it: {one.reason}" for one in waivers.proposals(catalogue.every())}
     return Tags(
         tuple(sorted(one.name for one in folder.iterdir() if one.is_dir())), known.controls, served(folder), why
     )

@@ -44,10 +44,15 @@ class Proposal:
 _FIELDS = frozenset(one.alias or name for name, one in SiteSpec.model_fields.items())
 
 
-def exemptions(waivers: Waivers, site: str) -> tuple[Exemption, ...]:
-    """Return the waivers of a site's nodes, those that do not count too, so that an audit can say why."""
-    found = (_exemption(case) for _, case in sorted(waivers.cases.items()))
-    return tuple(one for one in found if one is not None and one.subject.split("/")[1] == site)
+def exemptions(waivers: Waivers, site: str, known: Collection[str] | None = None) -> tuple[Exemption, ...]:
+    """Return the waivers of a site's nodes, those that do not count too, so that an audit can say why.
+
+    `known`: those alone that are of one of these controls and checks, of the site's clusters too.
+    """
+    cases = [case for _, case in sorted(waivers.cases.items())]
+    found = [one for case in cases if (one := _exemption(case, ("node", *(("cluster",) if known else ())))) is not None]
+    mine = [one for one in found if one.subject.split("/")[1] == site]
+    return tuple(one for one in mine if known is None or one.control in known)
 
 
 def misfits(waivers: Waivers, site: str, sites: Collection[str]) -> list[str]:
@@ -81,9 +86,9 @@ def _in_words(one: Problem) -> str:
     return in_line(f"{one.field}: {one.message}{expected}" if one.field else f"{one.message}{expected}")
 
 
-def _exemption(case: Case) -> Exemption | None:
+def _exemption(case: Case, sorts: Collection[str]) -> Exemption | None:
     said = case.waiver
-    if said is None or said.sort != "node":
+    if said is None or said.sort not in sorts:
         return None
     return Exemption(
         case.name,

@@ -19,9 +19,9 @@ CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
 KUBECTL = "kubectl"
 
-Set = Literal["lab", "datacenter", "engine", "cilium"]
-"""Who needs programs: the embedded control plane, the machines and images of a data centre, the stacks, and the network
-of a lab data centre that enforces."""
+Set = Literal["lab", "datacenter", "backup", "engine", "cilium"]
+"""Who needs programs: the embedded control plane, the machines and images of a data centre, who verifies backups, the
+stacks, and the network of a lab data centre that enforces."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 

@@ -59,10 +59,10 @@ def waivable_of_clusters() -> frozenset[str]:
 
 @cache
 def waivable_of_nodes() -> frozenset[str]:
-    """Return the controls and checks of nodes, any of which a site may need excepted (policies/controls/nodes/)."""
+    """Return the controls and checks of nodes and clusters, any of which a site may need excepted."""
     from gcloud_pk.render import data
 
-    found = data.documents("policies", "controls", "nodes", "*.yaml")
+    found = [one for kind in ("nodes", "cluster") for one in data.documents("policies", "controls", kind, "*.yaml")]
     rows = [*(one for each in found for one in each.get("controls") or ())]
     return frozenset({one["id"] for one in rows} | {check for one in rows for check in one.get("checks") or ()})
 
@@ -344,7 +344,7 @@ def _case(
 
 def rule_problems(waiver: Waiver, around: Circumstances) -> Iterator[Problem]:
     """Yield every rule that a well-formed waiver breaks now."""
-    of_nodes = waivable_of_nodes() if waiver.sort == "node" else frozenset[str]()
+    of_nodes = waivable_of_nodes() if waiver.sort in {"node", "cluster"} else frozenset[str]()
     yield from rules.problems(waiver, waivable(), around.environments, waivable_of_clusters(), of_nodes, around.hosts)
     if far := rules.too_far(waiver, around.today):
         yield far

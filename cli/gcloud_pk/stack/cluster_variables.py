@@ -41,6 +41,10 @@ def variables(site: Site, cluster: Cluster) -> dict[str, Any]:
         "cluster_registry_authority": cluster.registry_authority or "",
         "cluster_kubelet": kubelet(cluster),
         "cluster_failure_detection": cluster.failure_detection,
+        "cluster_backup_recipients": cluster.backup.recipients or "",
+        "cluster_backup_minutes": cluster.backup.every_minutes,
+        "cluster_backup_hours": cluster.backup.keep_hours,
+        "cluster_backup_days": cluster.backup.keep_days,
         "cluster_hosts": {
             host.name: {"address": host.address, "role": host.role, "rack": host.rack or ""}
             for host in site.spec.hosts_of(cluster)

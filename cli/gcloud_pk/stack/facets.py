@@ -72,13 +72,16 @@ def control_plane(site: Site, cluster: Cluster) -> dict[str, Any]:
         "controlPlanes": [host.name for host in site.spec.control_planes(cluster)],
         "failureDetection": cluster.failure_detection,
         "images": cluster.images,
+        "backup": {
+            **cluster.backup.model_dump(by_alias=True, mode="json", exclude={"recipients"}),
+            "recipients": _digest_of(cluster.backup.recipients) or "",
+        },
         "roles": cluster_digest(),
     }
 
 
 def member(site: Site, cluster: Cluster, host: Host) -> dict[str, Any]:
     """Return the facets of a node of a cluster, but for its hardened node."""
-    authority = cluster.registry_authority
     return {
         "site": site.metadata.name,
         "cluster": cluster.name,
@@ -89,9 +92,13 @@ def member(site: Site, cluster: Cluster, host: Host) -> dict[str, Any]:
         "kubelet": cluster.kubelet.model_dump(by_alias=True, exclude_none=True, mode="json"),
         "rack": host.rack,
         "images": cluster.images,
-        "authority": hashlib.sha256(authority.encode()).hexdigest() if authority else None,
+        "authority": _digest_of(cluster.registry_authority),
         "roles": cluster_digest(),
     }
+
+
+def _digest_of(text: str | None) -> str | None:
+    return hashlib.sha256(text.encode()).hexdigest() if text else None
 
 
 def addons(site: Site, cluster: Cluster) -> dict[str, Any]:

@@ -25,7 +25,7 @@ PACKAGES = (
 )  # fmt: skip
 """What a node of a Kubernetes cluster runs on beyond the nodes' image."""
 
-PROGRAMS = ("kubelet", "kubeadm", "kubectl", "etcdctl")
+PROGRAMS = ("kubelet", "kubeadm", "kubectl", "etcdctl", "etcdutl")
 """What lies in a node's /usr/local/bin."""
 
 PACKAGES_OF_CILIUM = ("bpftool", "clang-14", "llvm-14")

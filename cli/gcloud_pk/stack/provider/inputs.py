@@ -45,6 +45,7 @@ class ControlPlaneInputs(Model):
     control_planes: tuple[DnsLabel, ...] = Field(min_length=1)
     failure_detection: Str
     images: Str | None = None
+    backup: dict[str, Any] = Field(default_factory=dict)
     roles: Str
 
 

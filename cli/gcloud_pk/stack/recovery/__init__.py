@@ -1,0 +1,1 @@
+"""Backups of a cluster, and its way back: snapshots judged, restored, and access revoked since kept away."""

@@ -1,0 +1,134 @@
+"""Racks that are lost for real: a lab data centre, provisioned by the ordinary path, is drilled as a user drills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import CLI
+from tests.e2e.datacenter import bare_centre
+from tests.e2e.nodes import Nodes
+from tests.stacks import engine
+
+pytestmark = pytest.mark.slow
+
+SITE = "lab-dc"
+MISSED = (6, 7)
+"""What a drill exits with on a machine that others use too: its targets are for two idle cores."""
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A lab data centre with a cluster of three nodes, which its registry knows."""
+    program = engine.program()
+    if program is None:
+        pytest.skip("no Pulumi engine on PATH, in the cache, or by GCLOUD_PK_TEST_ENGINE")
+    with bare_centre(tmp_path_factory.mktemp("drilled")) as own:
+        own.env["GCLOUD_PK_ENGINE"] = str(program)
+        own.lab("up", "--provision")
+        own.env["KUBECONFIG"] = json.loads(
+            own.gcloud_pk("datacenter", "kubeconfig", SITE, "--format", "json", check=0).stdout
+        )["kubeconfig"]
+        yield own
+
+
+def drill(centre: Nodes, *words: str, codes: tuple[int, ...] = (0, *MISSED)) -> dict[str, Any]:
+    command = ("datacenter", "drill", SITE, "--context", "admin", "--yes", *words, "--format", "json")
+    done = centre.gcloud_pk(*command, timeout=900)
+    assert done.returncode in codes, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def verdicts(told: dict[str, Any]) -> dict[str, str]:
+    return {one["id"]: one["verdict"] for one in told["results"]}
+
+
+def holder(centre: Nodes) -> str:
+    """Return the rack whose control plane holds the API's address."""
+    for number in (1, 2, 3):
+        if "10.207.0.10/" in centre.ssh(f"c{number}", "ip -4 -o address show").stdout:
+            return f"rack-{number}"
+    raise AssertionError("nobody holds the API's address")
+
+
+def test_the_rack_that_holds_the_api_is_lost_and_no_acknowledged_write_with_it(centre: Nodes) -> None:
+    told = drill(centre, "--lose", f"rack:{holder(centre)}", "--for", "90s")
+    (one,) = told["measures"]["drills"]
+    assert one["ledger"]["acknowledged"] > 300
+    assert one["ledger"]["lost"] == one["ledger"]["altered"] == 0
+    assert 0.2 < one["reads"]["longest"] < 15
+    assert not one["reads"]["open"]
+    assert one["recovery"]["all"] is not None
+    said = verdicts(told)
+    for name in ("DRL-003", "DRL-007", "DRL-008", "DRL-009"):
+        assert said[name] == "pass", told["results"]
+
+
+def test_a_power_cut_of_everything_loses_nothing_that_was_acknowledged(centre: Nodes) -> None:
+    told = drill(centre, "--lose", "site", "--for", "5s")
+    (one,) = told["measures"]["drills"]
+    assert one["ledger"]["acknowledged"] > 10
+    assert one["ledger"]["lost"] == one["ledger"]["altered"] == 0
+    assert one["recovery"]["api"] < 120
+    assert verdicts(told)["DRL-003"] == "pass"
+
+
+def test_a_drill_that_is_killed_is_brought_back_and_its_ledger_judged(centre: Nodes) -> None:
+    words = [
+        str(CLI),
+        "datacenter",
+        "drill",
+        SITE,
+        "--context",
+        "admin",
+        "--yes",
+        "--lose",
+        "rack:rack-2",
+        "--for",
+        "10m",
+    ]
+    env = centre.env | {"GCLOUD_PK_REGISTRY": str(centre.registry), "GCLOUD_PK_TRUST": str(centre.trust)}
+    killed = subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        kept = centre.folder / "drills"
+        end = time.monotonic() + 180
+        while not any(
+            node["name"] == "c2" and not node["running"] for node in centre.json("status", check=None)["nodes"]
+        ):
+            assert killed.poll() is None, killed.stderr
+            assert time.monotonic() < end
+            time.sleep(1)
+        time.sleep(3)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    assert (kept / "out.json").is_file()
+
+    told = drill(centre, "--restore", codes=(0,))
+
+    assert not (kept / "out.json").exists()
+    (found,) = told["results"]
+    assert (found["id"], found["verdict"]) == ("DRL-003", "pass")
+    assert all(node["answers"] for node in centre.json("status")["nodes"])
+
+
+def test_a_degraded_site_is_refused_and_says_what_would_go_down(centre: Nodes) -> None:
+    centre.sudo("c3", "systemctl stop kubelet")
+    try:
+        end = time.monotonic() + 120
+        while True:
+            told = drill(centre, "--lose", "rack:rack-1", codes=(4,) if time.monotonic() > end else (0, 4, *MISSED))
+            if "error" in told:
+                break
+        said = json.dumps(told["error"])
+        assert "c3 is not Ready" in said
+        assert "1 of 3 members of etcd" in said
+    finally:
+        centre.sudo("c3", "systemctl start kubelet")
