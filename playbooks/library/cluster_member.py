@@ -177,8 +177,15 @@ class Work:
 
     def noted(self) -> None:
         """Write down that this node is whole, with the settings it has now."""
-        with contextlib.suppress(FileNotFoundError):
-            cluster_node.KUBELET_SETTINGS.chmod(0o600)  # kubeadm leaves it open for all to read
+        # kubeadm and the kubelet leave them open for all to read, and hardening (role kubernetes_node) would find that.
+        private = {
+            cluster_node.KUBELET_SETTINGS: 0o600,
+            cluster_node.KUBELET_FLAGS: 0o600,
+            cluster_node.KUBELET_KEYS: 0o700,
+        }
+        for path, mode in private.items():
+            with contextlib.suppress(FileNotFoundError):
+                path.chmod(mode)
         cluster_node.record(
             cluster_node.MEMBER,
             cluster=self.given["cluster"],

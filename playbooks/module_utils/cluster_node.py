@@ -29,6 +29,8 @@ SECRETS = Path("/run/gcloud-pk")
 ADMIN = KUBERNETES / "admin.conf"
 ETCD_DATA = Path("/var/lib/etcd/data")
 KUBELET_SETTINGS = Path("/var/lib/kubelet/config.yaml")
+KUBELET_FLAGS = Path("/var/lib/kubelet/kubeadm-flags.env")
+KUBELET_KEYS = Path("/var/lib/kubelet/pki")
 LOCK = Path("/run/gcloud-pk-cluster.lock")
 
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -315,6 +316,32 @@ def test_ansible_makes_no_folder_on_a_node_that_stays() -> None:
     settings = configparser.ConfigParser()
     settings.read(PLAYBOOKS / "ansible.cfg")
     assert settings["defaults"]["remote_tmp"] == "/tmp"
+
+
+RUNTIME = (PLAYBOOKS / "roles/cluster_runtime/templates/config.toml.j2").read_text()
+HARDENED = (PLAYBOOKS / "roles/kubernetes_node/templates/config.toml.j2").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "owned"),
+    [
+        pytest.param(HARDENED, True, id="ours"),
+        pytest.param('version = 2\n[plugins."io.containerd.internal.v1.opt"]\n', True, id="as Debian brings it"),
+        pytest.param(RUNTIME, False, id="of the cluster's role, with its registry"),
+        pytest.param("version = 2\n", False, id="somebody's own"),
+    ],
+)
+def test_hardening_writes_no_settings_of_the_runtime_over_those_of_a_cluster(text: str, *, owned: bool) -> None:
+    tasks = _yaml(PLAYBOOKS / "roles/kubernetes_node/tasks/node.yml")
+    said = next(task for task in tasks if "block" in task)["vars"]["kubernetes_node_owned"]
+    environment = jinja2.Environment(autoescape=False)
+    environment.tests["search"] = lambda text, pattern: re.search(pattern, text) is not None
+    known = {
+        "kubernetes_node_containerd": True,
+        "kubernetes_node_found": {"content": "x"},
+        "kubernetes_node_text": text,
+    }
+    assert environment.from_string(said).render(known).strip() == str(owned)
 
 
 def test_a_check_does_not_say_twice_what_one_task_writes() -> None:

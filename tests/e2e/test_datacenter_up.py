@@ -107,6 +107,11 @@ def test_a_second_up_has_nothing_to_do_and_says_so_soon(centre: Nodes) -> None:
     assert time.monotonic() - started < 60  # 30 s on two quiet cores
 
 
+def test_a_look_at_every_node_finds_that_hardening_and_cluster_agree(centre: Nodes) -> None:
+    looked = datacenter(centre, "up", "--yes", "--refresh")
+    assert looked["outcome"] == "unchanged", looked["plan"]
+
+
 def test_status_says_of_nodes_what_kubectl_says(centre: Nodes) -> None:
     state = settle(centre)
     nodes = kubectl(centre, "get", "nodes")["items"]

@@ -228,6 +228,10 @@ def written(node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
         file.chmod(0o644)
     (node / "kubelet.conf").touch()
     monkeypatch.setattr(cluster_node, "KUBELET_SETTINGS", files["kubelet"])
+    monkeypatch.setattr(cluster_node, "KUBELET_FLAGS", tmp_path / "kubeadm-flags.env")
+    monkeypatch.setattr(cluster_node, "KUBELET_KEYS", tmp_path / "pki")
+    (tmp_path / "kubeadm-flags.env").touch(0o644)
+    (tmp_path / "pki").mkdir(0o755)
     monkeypatch.setattr(cluster_node, "WRITTEN", {of: (file,) for of, file in files.items()})
     cluster_member.Work({"cluster": "a", "control_plane": True, "digests": DIGESTS}, 0).noted()
     return files
@@ -240,7 +244,12 @@ def test_settings_that_are_as_they_were_noted_are_in_force(written: dict[str, Pa
     found = cluster_node.standing()
     assert (found.known["digests"], found.known["drifted"]) == (DIGESTS, [])
     assert not cluster_member.due("configure", found, DIGESTS, control_plane=True)
-    assert written["kubelet"].stat().st_mode & 0o777 == 0o600
+    modes = {path.name: path.stat().st_mode & 0o777 for path in written["kubelet"].parent.iterdir()}
+    assert {name: modes[name] for name in ("config.yaml", "kubeadm-flags.env", "pki")} == {
+        "config.yaml": 0o600,
+        "kubeadm-flags.env": 0o600,
+        "pki": 0o700,
+    }
 
 
 @pytest.mark.parametrize("of", ["kubelet", "control_plane"])
