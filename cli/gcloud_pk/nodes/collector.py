@@ -229,6 +229,10 @@ class Programs:
         """Return what one of the commands says. Raises Missing where it is not there, Refused."""
         return self._answer(self._commands[name], True, codes)
 
+    def has(self, name: str) -> bool:
+        """Whether a command is one of those that this run may ask."""
+        return name in self._commands
+
     def code(self, name: str) -> int:
         """Return with what a command ended that was asked before."""
         return self._started[self._key(self._commands[name], True)].result()[0]
@@ -402,7 +406,8 @@ def _globbed(node: Node, asked: str) -> Rows:
     begins = re.split("[*?]", asked, maxsplit=1)[0]  # tens of thousands of paths, tens of patterns
     hits = sorted(path for path in node.walked if path.startswith(begins) and form.fullmatch(path))
     rows = [{"path": path, **_described(node.walked[path])} for path in hits[:_MOST]]
-    if begins.startswith(_KUBELET_KEYS + "/") and any(row["kind"] == "link" for row in rows):
+    linked = begins.startswith(_KUBELET_KEYS + "/") and any(row["kind"] == "link" for row in rows)
+    if linked and node.programs.has("kubelet_keys"):
         numbers = numbered(node.programs.as_root("kubelet_keys", codes=(0, 1)))
         return [row | {"leads": led(row["path"], rows, numbers)} if row["kind"] == "link" else row for row in rows]
     return rows
