@@ -61,7 +61,10 @@ def spawn(command: Sequence[str], folder: Path, program: str, log: Path) -> Proc
         setsid=True,
         setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
     )
-    started = start_time(pid)
+    # The call returns in the middle of the child's execve(2): until the kernel has laid out the new image, its
+    # environment reads as empty, and nobody would find its marks.
+    while (started := start_time(pid)) is not None and _environment(pid) == b"":
+        time.sleep(_POLL)
     # One that is gone already is told from others by a time that none has.
     return Process(pid, -1 if started is None else started)
 
@@ -117,14 +120,17 @@ def marked() -> Iterator[tuple[Process, Path, str]]:
     for entry in _PROC.iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # gone, or another user's
-        marks = _marks(environment)
+        marks = _marks(_environment(int(entry.name)) or b"")
         started = start_time(int(entry.name))
         if MARK_FOLDER in marks and MARK_PROGRAM in marks and started is not None:
             yield Process(int(entry.name), started), Path(marks[MARK_FOLDER]), marks[MARK_PROGRAM]
+
+
+def _environment(pid: int) -> bytes | None:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None  # gone, or another user's
 
 
 def _marks(environment: bytes) -> Mapping[str, str]:
