@@ -173,3 +173,19 @@ class Console:
             )
         if not click.confirm(escape(question), err=True):
             raise RefusedError("declined; nothing was written")
+
+    def confirm_name(self, question: str, kind: str, name: str, *, yes: bool) -> None:
+        """Have the name of the thing typed that would go; return when it was. `kind`: what it is, such as `site`.
+
+        Raises RefusedError when another was typed or when nobody can answer.
+        """
+        if yes:
+            return
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise RefusedError(
+                "confirmation is missing: " + question,
+                resolution=f"run it in a terminal and type the {kind}'s name, or give --yes",
+            )
+        typed = click.prompt(escape(f"{question} Type the {kind}'s name to go on ({name})"), err=True)
+        if typed.strip() != name:
+            raise RefusedError(f"that is not the {kind}'s name; nothing was touched")

@@ -107,14 +107,18 @@ class Bench:
         return different
 
     def _files(self, mutation: Mutation) -> list[str]:
-        named = [*mutation.get("mode", ()), *mutation.get("owner", ()), *mutation.get("text", ())]
-        named += [MANIFEST.format(program) for program in mutation.get("arguments", ())]
+        named = [*mutation.get("text", ()), *(MANIFEST.format(program) for program in mutation.get("arguments", ()))]
         return [*named, *([KUBELET] if "kubelet" in mutation else [])]
+
+    def _rights(self, mutation: Mutation) -> list[str]:
+        return [*mutation.get("mode", ()), *mutation.get("owner", ())]
 
     def _do(self, mutation: Mutation) -> None:
         host = mutation.get("on", "c1")
         keep = [f"mkdir -p -m 700 {KEPT}; rm -rf {KEPT}/*"]
         keep += [f"cp -a {file} {KEPT}/{index}" for index, file in enumerate(self._files(mutation))]
+        # Of a file or folder whose rights alone change, those are kept, and its content is left alone.
+        keep += [f"stat -c '%u:%g %a' {path} > {KEPT}/{index}" for index, path in enumerate(self._rights(mutation))]
         self.root(host, "\n".join(keep))
         if "do" in mutation:
             self.root(host, mutation["do"])
@@ -141,6 +145,10 @@ class Bench:
             if file.startswith("/etc/kubernetes/")
             else f"cp -a {KEPT}/{index} {file}"
             for index, file in enumerate(self._files(mutation))
+        ]
+        back += [
+            f"read owner mode < {KEPT}/{index}; chown $owner {path}; chmod $mode {path}"
+            for index, path in enumerate(self._rights(mutation))
         ]
         self.root(host, "\n".join([*back, f"rm -rf {KEPT}"]))
         for program, flags in mutation.get("arguments", {}).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,22 +85,30 @@ def ask(centre: Nodes) -> None:
     """Put the tenants' requests into the lab's registry, approved, and have its keeper sign it."""
     (centre.registry / "settings.yaml").write_text(yaml.safe_dump({"baseRegistries": [BASE]}))
     centre.gcloud_pk("registry", "sign", "--key", centre.said["keeper"]["key"], check=0)
-    approver = centre.said["approver"]
     for name, environments in TENANTS.items():
-        people = {"name": "Director", "email": "director@lab.example"}
-        document = a_request_document(
-            name, environments, organisation="LAB", registries=[BASE],
-            requestedBy={**people, "designation": "Director"}, contacts={"owner": people, "technical": [people]},
-        )  # fmt: skip
-        path = centre.registry / "tenants" / name / "request.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Through JSON: YAML would share what is the same by anchors, which a registry refuses.
-        path.write_text(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False))
-        signature = path.with_name(f"{path.name}.sig")
-        words = ["ssh-keygen", "-q", "-Y", "sign", "-f", approver["key"], "-n", "gcloud-pk-approval", path]
-        subprocess.run(words, check=True, capture_output=True)
-        (path.parent / "approvals").mkdir(exist_ok=True)
-        signature.rename(path.parent / "approvals" / f"{approver['principal']}.sig")
+        request(centre, name, environments)
+
+
+def request(
+    centre: Nodes, name: str, environments: Sequence[str | dict[str, Any]], revision: int = 1, **spec: Any
+) -> None:
+    """Put a tenant's request into the lab's registry, approved."""
+    approver = centre.said["approver"]
+    people = {"name": "Director", "email": "director@lab.example"}
+    document = a_request_document(
+        name, environments, organisation="LAB", registries=[BASE],
+        requestedBy={**people, "designation": "Director"}, contacts={"owner": people, "technical": [people]}, **spec,
+    )  # fmt: skip
+    document["metadata"]["revision"] = revision
+    path = centre.registry / "tenants" / name / "request.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Through JSON: YAML would share what is the same by anchors, which a registry refuses.
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False))
+    signature = path.with_name(f"{path.name}.sig")
+    words = ["ssh-keygen", "-q", "-Y", "sign", "-f", approver["key"], "-n", "gcloud-pk-approval", path]
+    subprocess.run(words, check=True, capture_output=True)
+    (path.parent / "approvals").mkdir(exist_ok=True)
+    signature.rename(path.parent / "approvals" / f"{approver['principal']}.sig")
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 from tests.unit.cluster_record import NOW, asked, before, cluster, findings, found, put, record, site
+from tests.unit.cluster_server import Asked, serving, status
 from tests.unit.cluster_variables import evaluated
 
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.nodes.catalogue import CLUSTER, standard
 from gcloud_pk.nodes.cluster import audit, collector, gather, settings, unnamed, wanted, whole
-from gcloud_pk.nodes.cluster.api import Said, silent
+from gcloud_pk.nodes.cluster.api import Said, ask, silent
 from gcloud_pk.nodes.collector import MARK, Node, Refused
 from gcloud_pk.nodes.facts import DishonestError, read
 from gcloud_pk.nodes.gather import Gathered
@@ -439,6 +440,41 @@ def test_a_walk_that_was_cut_short_is_no_absence_of_files() -> None:
     node.complete = False
     with pytest.raises(Refused, match="cut short"):
         collector.files(node)
+
+
+def test_links_among_the_kubelets_keys_need_no_command_that_only_the_audit_of_nodes_has() -> None:
+    keys = "/var/lib/kubelet/pki/*"
+    node = Node({"admin": "a", "audit": "b", "wanted": {"paths": [keys]}}, collector.COMMANDS)
+    node._walked = {
+        "/var/lib/kubelet/pki/kubelet-client-2026-11-22-16-49-08.pem": (0o600, 0, 0, "f", 2800),
+        "/var/lib/kubelet/pki/kubelet-client-current.pem": (0o777, 0, 0, "l", 59),
+    }
+    assert [row["kind"] for row in collector.files(node)[keys]] == ["file", "link"]
+    assert node.refused == {}
+
+
+# --- what the API says ---
+
+
+def test_what_the_api_is_asked_for_is_noted_and_what_it_refuses_too() -> None:
+    answers = {
+        "/version": {"gitVersion": "v1.33.1"},
+        "/api/v1/namespaces/kube-system": {"metadata": {"uid": "4b1d3f8a-0000-4000-8000-000000000000"}},
+        "/api/v1/namespaces/kube-system/configmaps/kubeadm-config": {"data": {"ClusterConfiguration": "words"}},
+    }
+
+    def reply(asked: Asked) -> Any:
+        found = answers.get(asked.path)
+        return status(403, "forbidden") if found is None else (200, found)
+
+    with serving(reply) as server:
+        said = ask(server.api())
+        del answers["/api/v1/namespaces/kube-system"]
+        refused = ask(server.api())
+    assert (said.version, said.uid, said.configuration) == ("1.33.1", "4b1d3f8a-0000-4000-8000-000000000000", "words")
+    assert (said.proxy, refused.uid) == (None, None)
+    assert set(refused.refused) - set(said.refused) == {"uid"}
+    assert "proxy" in said.refused
 
 
 # --- what strangers are answered ---

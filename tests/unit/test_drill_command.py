@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cluster_server import DROP, Asked, serving
 from tests.unit.facility_sites import site
 from tests.unit.lab_commands import run
 from tests.unit.test_drill_verdicts import RACK, outcome
 
 from gcloud_pk import paths
+from gcloud_pk.cluster.kubeconfig import Access
 from gcloud_pk.commands.datacenter_drill import _Duration
 from gcloud_pk.errors import PartialError, RefusedError, UnavailableError
 from gcloud_pk.evidence.drill import page, to_drill
@@ -22,11 +26,14 @@ from gcloud_pk.facility import tier
 from gcloud_pk.facility.casualties import Target, casualties
 from gcloud_pk.proof.drill import series as rows
 from gcloud_pk.proof.drill.census import Census, Pods
-from gcloud_pk.proof.drill.kept import Out
-from gcloud_pk.proof.drill.ledger import Balance
+from gcloud_pk.proof.drill.kept import Kept, Out
+from gcloud_pk.proof.drill.ledger import Balance, Ledger
 from gcloud_pk.proof.drill.outage import Guided
-from gcloud_pk.proof.drill.run import Restored, Wish, faults, require_sound
+from gcloud_pk.proof.drill.run import Ground, Restored, Wish, faults, require_sound
+from gcloud_pk.proof.drill.run import restore as bring_back
 from gcloud_pk.proof.drill.series import Series, of_killed, series
+from gcloud_pk.registry.acts import sign_registry
+from gcloud_pk.registry.folder import Registry
 from gcloud_pk.render.page import html
 
 REGISTRY = ("--registry", str(paths.data("examples", "registry")))
@@ -62,6 +69,7 @@ def test_a_dry_run_tells_what_would_be_lost_and_asks_no_cluster() -> None:
     code, document, _ = drill("--lose", "rack:rack-1", "--dry-run")
     assert code == 0
     (element,) = document["elements"]
+    assert document["omitted"] == {}
     assert element["element"] == "rack:rack-1"
     assert element["down"]
     assert element["promises"][0]["survives"] is True
@@ -73,8 +81,22 @@ def test_a_dry_run_of_the_suite_names_every_element() -> None:
     assert len(document["elements"]) > 10
 
 
-def test_a_guided_drill_without_a_terminal_is_refused_before_anything_is_asked() -> None:
+def test_nothing_is_taken_out_on_the_word_of_a_registry_that_nobody_vouches_for() -> None:
     code, document, _ = drill("--lose", "rack:rack-1", "--yes")
+    assert code == 4
+    assert "is not trusted" in json.dumps(document)
+
+
+def test_a_guided_drill_without_a_terminal_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    folder, key, trust = tmp_path / "registry", tmp_path / "keeper", tmp_path / "trust"
+    shutil.copytree(paths.data("examples", "registry"), folder)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], check=True)
+    trust.write_text(f'keeper namespaces="gcloud-pk-registry" {key.with_suffix(".pub").read_text()}')
+    sign_registry(Registry.open(folder), key, trust_file=trust)
+
+    words = ("datacenter", "drill", "isb-1", "--lose", "rack:rack-1", "--yes")
+    code, document, _ = run("--registry", str(folder), "--trust", str(trust), *words)
+
     assert code == 4
     assert "terminal" in json.dumps(document)
 
@@ -203,6 +225,31 @@ OUT = Out("20261122t170000z-1", "isb-1", "rack:rack-1", "lab", ("c1",), "uid", "
 def test_the_ledger_of_a_killed_drill_is_judged(balance: Balance, verdict: str) -> None:
     found = of_killed(Restored(OUT, balance, None))
     assert (found.verdict.value, found.subject) == (verdict, "drill/isb-1/20261122t170000z-1")
+
+
+def test_what_a_killed_drill_left_out_is_brought_back_once_the_api_answers_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gcloud_pk.proof.drill.run.time.sleep", lambda _: None)
+    kept = Kept(tmp_path / "drills")
+    Ledger(kept.folder(OUT.run) / "ledger.jsonl").close()
+    kept.set_out(OUT)
+    early = [DROP, (200, {"kind": "another server's"})]
+
+    def reply(asked: Asked) -> Any:
+        if asked.path.endswith("/kube-system"):
+            return early.pop(0) if early else (200, {"metadata": {"uid": "uid"}})
+        return 200, {"kind": "ConfigMapList", "items": []}
+
+    with serving(reply) as server:
+        access = Access(context="test", server=server.url)
+        back = Guided(lambda _: True)
+        ground = Ground(site(), CLUSTER, access, kept, back, "somebody", "uid", lambda _: None, lambda: "now")
+        restored = bring_back(ground, lost(), OUT)
+    assert restored.balance == Balance()
+    assert early == []
+    assert server.methods()[-1] == "DELETE /api/v1/namespaces/gcloud-pk-drill"
+    assert kept.out() is None
 
 
 def told(*outcomes: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,15 @@ import click
 
 from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_api, open_registry
-from gcloud_pk.commands.node import on_hosts, site_of, ssh_config_of
-from gcloud_pk.commands.nodes_audit import chosen, sources, unneeded
-from gcloud_pk.errors import GcloudPkError, InvalidInputError, RefusedError
+from gcloud_pk.commands.node import cluster_of, on_hosts, site_of, ssh_config_of
+from gcloud_pk.commands.nodes_audit import chosen, ended, unneeded
+from gcloud_pk.errors import GcloudPkError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gcloud_pk.model.finding import Finding
-    from gcloud_pk.model.site import Cluster, Site
+    from gcloud_pk.model.site import Cluster
     from gcloud_pk.nodes.cluster.api import Said
     from gcloud_pk.nodes.cluster.gather import Asked
 
@@ -63,9 +62,7 @@ def cluster(
     gcloud-pk audit cluster --site isb-1 --context admin
     gcloud-pk audit cluster --site isb-1 --checks GPK-CLU-005,CIS-1.2.1 --format junit
     """  # noqa: D301 - Click reads the backspace as: keep these lines
-    from gcloud_pk.evidence.overview import to_overview
-    from gcloud_pk.evidence.report import present, report
-    from gcloud_pk.model.finding import exit_code
+    from gcloud_pk.evidence.report import report
     from gcloud_pk.nodes.catalogue import CLUSTER, standard
     from gcloud_pk.nodes.cluster import audit, whole
     from gcloud_pk.nodes.cluster.gather import facts_of, gather
@@ -80,7 +77,7 @@ def cluster(
     registry.trust(invocation.trust)
     only = chosen(catalogue, names, "policies/controls/cluster/")
     site = site_of(registry, site_name)
-    meant = _cluster(site, cluster_name)
+    meant = cluster_of(site, cluster_name)
     members = site.spec.hosts_of(meant)
     hosts = [host for host in select(site, limit) if host in members]
     waivers = exemptions(registry.waivers, site_name, {*catalogue.checks, *catalogue.controls})
@@ -112,27 +109,7 @@ def cluster(
     )
     made["unchecked"] = dict(catalogue.unchecked)
     made["cluster"] = _summary(meant, said, facts.values[whole.SECTION])
-    present(console, made, partial(to_overview, fold=True))
-    if not console.machine and (by_source := sources(found)):
-        console.show(by_source)
-    for note in unneeded(found, waivers):
-        console.warn(note)
-    return exit_code(found)
-
-
-def _cluster(site: Site, name: str | None) -> Cluster:
-    """Return the cluster that is meant. Raises InvalidInputError."""
-    known = {one.name: one for one in site.spec.clusters}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name in known:
-        return known[name]
-    raise InvalidInputError(
-        f"site {site.metadata.name} has no cluster {name!r}"
-        if name is not None
-        else f"site {site.metadata.name} has {len(known)} clusters",
-        resolution=f"name one with --cluster: {', '.join(known)}" if known else "a site file names them: spec.clusters",
-    )
+    return ended(console, made, found, unneeded(found, waivers))
 
 
 def _said(invocation: Invocation, meant: Cluster) -> Said:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +17,10 @@ import click
 from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
 from gcloud_pk.commands.datacenter_life import site_argument
-from gcloud_pk.commands.node import ssh_config_of, writable
+from gcloud_pk.commands.node import cluster_of, home_of, ssh_config_of, ssh_config_option, writable
 from gcloud_pk.errors import (
     ExitCode,
     GcloudPkError,
-    InvalidInputError,
     PartialError,
     RefusedError,
     UnavailableError,
@@ -50,14 +48,7 @@ ACTS = ("now", "list", "verify")
 
 def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option(
-            "--ssh-config",
-            metavar="FILE",
-            envvar="GCLOUD_PK_SSH_CONFIG",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="ssh_config with jump hosts and keys, by `Host NAME`.  "
-            "[default: that of the lab, or your own; env: GCLOUD_PK_SSH_CONFIG]",
-        ),
+        ssh_config_option(),
         click.option(
             "--signers",
             metavar="FILE",
@@ -143,24 +134,8 @@ def _around(
         writable(invocation, registry)
     else:
         registry.trust(invocation.trust)
-    site = registry.sites.get(site_name)
-    if site is None:
-        raise InvalidInputError(
-            f"the registry has no site {site_name!r}",
-            details=[f"it has {', '.join(sorted(registry.sites)) or 'none'}"],
-            resolution="name one of its sites",
-        )
-    made = [one for one in site.spec.clusters if site.spec.control_planes(one)]
-    chosen = [one for one in made if cluster_name in {None, one.name}]
-    if len(chosen) != 1:
-        raise InvalidInputError(
-            f"site {site_name} has no cluster {cluster_name!r} with control planes"
-            if cluster_name
-            else f"site {site_name} has {number_of(len(made), 'cluster')} with control planes",
-            details=[f"clusters: {', '.join(one.name for one in made) or 'none'}"],
-            resolution="name one with --cluster",
-        )
-    return _Around(invocation, registry, site, chosen[0], ssh_config, signers)
+    site = registry.site(site_name)
+    return _Around(invocation, registry, site, cluster_of(site, cluster_name, made=True), ssh_config, signers)
 
 
 # --- backup -----------------------------------------------------------------------------------------------------------
@@ -412,7 +387,7 @@ def restore(
             "started": record.shown(started),
         }
         holder = {**head, "pid": os.getpid(), "what": f"restore of cluster {around.cluster.name}"}
-        home = _home(around)
+        home = home_of(invocation, site_name)
         with record.alone(home, holder):
             restoring.look()
             _agreed(console, around, found, restoring, yes=yes)
@@ -457,14 +432,6 @@ def _seeded(around: _Around, restoring: Restoring, keys: dict[str, bytes], *, ye
     return ExitCode.DONE
 
 
-def _home(around: _Around) -> Path:
-    from gcloud_pk.lab.nodes.layout import of_registry
-    from gcloud_pk.nodes import record
-
-    lab = of_registry(around.invocation.registry)
-    return lab.runs(around.site.metadata.name) if lab else record.folder(around.site.metadata.name)
-
-
 def _administrator(invocation: Invocation) -> Access:
     """Return the way in as the cluster's administrator: --context, else the context `admin`, else the current one."""
     from gcloud_pk.cluster import kubeconfig
@@ -500,15 +467,7 @@ def _agreed(console: Console, around: _Around, found: Snapshot, restoring: Resto
     )
     console.show(f"  {found.total} objects; whatever was written since is gone from the API")
     console.show(f"  etcd's present data stay aside on {names}")
-    if yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise RefusedError(
-            f"confirmation is missing: restore cluster {around.cluster.name}?",
-            resolution="run it in a terminal and type the site's name, or give --yes",
-        )
-    if click.prompt(f"Type the site's name to go on ({site})", err=True).strip() != site:
-        raise RefusedError("that is not the site's name; nothing was touched")
+    console.confirm_name(f"Restore cluster {around.cluster.name}?", "site", site, yes=yes)
 
 
 @contextmanager
@@ -524,6 +483,7 @@ def _interrupted() -> Iterator[None]:
 
 def _tenants(around: _Around, access: Access, restoring: Restoring) -> Readmission:
     """Bring the registry's tenants again, while the API is closed to everybody else. Raises PartialError."""
+    from gcloud_pk.cluster.identity import cluster_uid
     from gcloud_pk.commands.recording import Recorder
     from gcloud_pk.lab.state import known_uids
     from gcloud_pk.onboarding.readmission import readmit
@@ -535,7 +495,7 @@ def _tenants(around: _Around, access: Access, restoring: Restoring) -> Readmissi
     try:
         with _closed_api(access, restoring) as api:
             _platform(api, console)
-            uid = _uid(api)
+            uid = cluster_uid(api)
             if uid != around.cluster.uid:
                 raise RefusedError(f"the restored cluster says that it is {uid}")
             standing = recognise(
@@ -594,12 +554,6 @@ def _platform(api: Api, console: Console) -> None:
         install(api, made)
     else:
         policies_in_force(api, platform_message(), timeout=IN_FORCE_PATIENCE)
-
-
-def _uid(api: Api) -> str:
-    from gcloud_pk.cluster.identity import cluster_uid
-
-    return cluster_uid(api)
 
 
 def _tell(console: Console, document: dict[str, Any], readmission: Readmission | None) -> None:

@@ -12,6 +12,7 @@ import click
 
 from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_api, open_registry
+from gcloud_pk.commands.node import writable
 from gcloud_pk.commands.output import check_output, write_output
 from gcloud_pk.errors import RefusedError, UnavailableError, WrongUsageError
 from gcloud_pk.text import number_of
@@ -119,11 +120,12 @@ def drill(
     registry.trust(invocation.trust)
     site = registry.site(site_name)
     design = _design(site)
-    elements, omitted = _elements(site, design, word, suite=suite)
+    elements = _elements(site, design, word, suite=suite)
     if dry_run:
-        return _tell(invocation, site, elements, omitted)
+        return _tell(invocation, site, elements)
+    writable(invocation, registry)
     wish = Wish(hold=hold, service=service, image=image, force=force)
-    return _drill(invocation, site, design, elements, omitted, wish, times, output, guided=guided, yes=yes)
+    return _drill(invocation, site, design, elements, wish, times, output, guided=guided, yes=yes)
 
 
 def _design(site: Site) -> list[Finding]:
@@ -132,31 +134,29 @@ def _design(site: Site) -> list[Finding]:
     return tier.judge(site)
 
 
-def _elements(
-    site: Site, design: Sequence[Finding], word: str | None, *, suite: bool
-) -> tuple[list[Casualties], dict[str, str]]:
-    """Return what is to be drilled; and, of a suite, what is left out of it, with why."""
+def _elements(site: Site, design: Sequence[Finding], word: str | None, *, suite: bool) -> list[Casualties]:
+    """Return what is to be drilled. Raises RefusedError for a suite without any element."""
     from gcloud_pk.facility.casualties import casualties, survivable, target
 
     if word is not None:
-        return [casualties(site, target(word), design)], {}
+        return [casualties(site, target(word), design)]
     if not suite:
-        return [], {}
+        return []
     found = survivable(site, design)
     if not found:
         raise RefusedError(
             f"the Tier III check calls no element of site {site.metadata.name} survivable",
             resolution=f"see why: gcloud-pk datacenter validate {site.metadata.name}",
         )
-    return found, {}
+    return found
 
 
-def _tell(invocation: Invocation, site: Site, elements: Sequence[Casualties], omitted: Mapping[str, str]) -> int:
+def _tell(invocation: Invocation, site: Site, elements: Sequence[Casualties]) -> int:
     """Say what would be lost."""
     console = invocation.console
     if console.machine:
         told = {"site": site.metadata.name, "dryRun": True, "elements": [one.as_dict() for one in elements]}
-        console.document({**told, "omitted": dict(omitted)})
+        console.document({**told, "omitted": {}})  # known only where elements are taken out
         return 0
     for one in elements:
         console.show(f"{one.target}: {number_of(len(one.down), 'host')} would go: {', '.join(one.down) or 'none'}")
@@ -175,7 +175,6 @@ def _drill(
     site: Site,
     design: Sequence[Finding],
     elements: list[Casualties],
-    omitted: dict[str, str],
     wish: Wish,
     times: int,
     output: Path | None,
@@ -199,6 +198,7 @@ def _drill(
         from dataclasses import replace
 
         wish = replace(wish, image=image)
+    omitted: dict[str, str] = {}
     for one in [one for one in elements if len(elements) > 1]:
         if why := ground.outage.unable(one):
             omitted[str(one.target)] = why

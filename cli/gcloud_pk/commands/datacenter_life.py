@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import click
 
 from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_invocation
 from gcloud_pk.commands.connection import open_registry
-from gcloud_pk.commands.node import ssh_config_of, writable
+from gcloud_pk.commands.node import home_of, ssh_config_of, ssh_config_option, writable
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError
 from gcloud_pk.text import number_of
 
@@ -51,14 +50,7 @@ def on_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Where the state is kept: file://…, s3://…, postgres://…  "
             "[default: your own state folder; env: PULUMI_BACKEND_URL]",
         ),
-        click.option(
-            "--ssh-config",
-            metavar="FILE",
-            envvar="GCLOUD_PK_SSH_CONFIG",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="ssh_config with jump hosts and keys, by `Host NAME`.  "
-            "[default: that of the lab, or your own; env: GCLOUD_PK_SSH_CONFIG]",
-        ),
+        ssh_config_option(),
         site_argument,
     ):
         command = option(command)
@@ -127,17 +119,13 @@ class Surroundings:
 
     def told(self, *, dismantle: bool = False) -> dict[str, str]:
         """Return the variables that the program and its plug-in read."""
-        from gcloud_pk.lab.nodes.layout import of_registry
-        from gcloud_pk.nodes import record
-
         registry = self.invocation.registry
-        lab = of_registry(registry)
         trust = self.invocation.trust
         ssh_config = ssh_config_of(self.invocation, self.site, self.ssh_config)
         return {
             "GCLOUD_PK_SITE": self.site,
             "GCLOUD_PK_REGISTRY": str(registry.resolve()),
-            "GCLOUD_PK_RUNS": str(lab.runs(self.site) if lab else record.folder(self.site)),
+            "GCLOUD_PK_RUNS": str(home_of(self.invocation, self.site)),
             **({"GCLOUD_PK_TRUST": str(trust.resolve())} if trust else {}),
             **({"GCLOUD_PK_SSH_CONFIG": str(ssh_config.resolve())} if ssh_config else {}),
             **({"GCLOUD_PK_DISMANTLE": self.site} if dismantle else {}),
@@ -318,7 +306,7 @@ def destroy(
             if not with_tenants:
                 refuse_tenants(site_name, tenants_on(ready.site, ready.place, one))
             show(console, plan, site_name)
-            _typed(site_name, yes=yes)
+            console.confirm_name(f"Destroy site {site_name}?", "site", site_name, yes=yes)
             ended, kept = _carried_out(
                 around, ready, plan, "destroy", lambda tell: one.destroy(tell, parallel=parallel or PARALLEL)
             )
@@ -403,19 +391,6 @@ def refuse_tenants(site: str, found: dict[str, list[str] | str]) -> None:
             details=details,
             resolution="offboard them (gcloud-pk tenant offboard), or give --with-tenants: all that they have goes",
         )
-
-
-def _typed(site: str, *, yes: bool) -> None:
-    """Return when the site's name was typed. Raises RefusedError."""
-    if yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise RefusedError(
-            f"confirmation is missing: destroy site {site}?",
-            resolution="run it in a terminal and type the site's name, or give --yes",
-        )
-    if click.prompt(f"Type the site's name to destroy it ({site})", err=True).strip() != site:
-        raise RefusedError("that is not the site's name; nothing was written")
 
 
 def _program(site: Site) -> Callable[[], None]:

@@ -156,7 +156,7 @@ def _stopped(console: Console, output: Path | None, fields: Fields, opened: Regi
         target = output if output is not None and not output.exists() else None
         write_output(console, draft_yaml(so_far, _wrong(request_yaml(so_far), "the request", opened)), target)
         console.note(f"\n{target or 'the draft above'} holds the answers so far, with what is missing")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise WrongUsageError(
             "the answers on standard input ended too early", resolution="give --from FILE, or answer in a terminal"
         ) from None

@@ -14,6 +14,7 @@ from gcloud_pk.commands.node_waivers import waivers
 from gcloud_pk.errors import (
     ExitCode,
     GcloudPkError,
+    InvalidInputError,
     PartialError,
     RefusedError,
     UnavailableError,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gcloud_pk.model.baseline import Level
-    from gcloud_pk.model.site import Site
+    from gcloud_pk.model.site import Cluster, Site
     from gcloud_pk.nodes.outcome import Run
     from gcloud_pk.nodes.run import Order
     from gcloud_pk.registry.folder import Registry
@@ -43,17 +44,22 @@ def node() -> None:
 node.add_command(waivers)
 
 
+def ssh_config_option(more: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds `--ssh-config`; `more` is said of it in the help."""
+    return click.option(
+        "--ssh-config",
+        metavar="FILE",
+        envvar="GCLOUD_PK_SSH_CONFIG",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"ssh_config with jump hosts and keys, by `Host NAME`{more}.  "
+        "[default: that of the lab, or your own; env: GCLOUD_PK_SSH_CONFIG]",
+    )
+
+
 def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which hosts, and how they are reached."""
     for option in (
-        click.option(
-            "--ssh-config",
-            metavar="FILE",
-            envvar="GCLOUD_PK_SSH_CONFIG",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="ssh_config with jump hosts and keys, by `Host NAME`; host keys stay the site's.  "
-            "[default: that of the lab, or your own; env: GCLOUD_PK_SSH_CONFIG]",
-        ),
+        ssh_config_option("; host keys stay the site's"),
         click.option(
             "--limit",
             metavar="HOST|GROUP,…",
@@ -69,6 +75,25 @@ def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
 def site_of(registry: Registry, name: str) -> Site:
     """Return a site of the registry. Raises InvalidInputError, which names those that there are."""
     return registry.site(name, " with --site")
+
+
+def cluster_of(site: Site, name: str | None, *, made: bool = False) -> Cluster:
+    """Return the cluster of a site that is meant; without a name, the only one. Raises InvalidInputError.
+
+    `made`: only one with control planes counts.
+    """
+    known = {one.name: one for one in site.spec.clusters if not made or site.spec.control_planes(one)}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name in known:
+        return known[name]
+    such, where = (" with control planes", "spec.clusters, spec.hosts") if made else ("", "spec.clusters")
+    raise InvalidInputError(
+        f"site {site.metadata.name} has no cluster {name!r}{such}"
+        if name is not None
+        else f"site {site.metadata.name} has {number_of(len(known), 'cluster')}{such}",
+        resolution=f"name one with --cluster: {', '.join(known)}" if known else f"a site file names them: {where}",
+    )
 
 
 def ssh_config_of(invocation: Invocation, site: str, given: Path | None) -> Path | None:
@@ -95,7 +120,8 @@ def writable(invocation: Invocation, registry: Registry) -> int:
     return 0
 
 
-def _home(invocation: Invocation, site: str) -> Path:
+def home_of(invocation: Invocation, site: str) -> Path:
+    """Return the folder of the runs over a site: the lab's where the registry is a lab's own, else the user's."""
     from gcloud_pk.lab.nodes.layout import of_registry
     from gcloud_pk.nodes import record
 
@@ -169,7 +195,7 @@ def harden(
         from gcloud_pk.lab.nodes import is_lab_registry
 
         _agreed(invocation, order, yes=yes or is_lab_registry(invocation.registry))
-    return run_harden(invocation, order, _home(invocation, site_name), site_files(registry, site), serial)
+    return run_harden(invocation, order, home_of(invocation, site_name), site_files(registry, site), serial)
 
 
 def site_files(registry: Registry, site: Site) -> dict[str, bytes]:
@@ -208,7 +234,7 @@ def runs(invocation: Invocation, site_name: str, last: int) -> None:
     from gcloud_pk.nodes import record
 
     console = invocation.console
-    home = _home(invocation, site_of(open_registry(invocation), site_name).metadata.name)
+    home = home_of(invocation, site_of(open_registry(invocation), site_name).metadata.name)
     busy = record.busy(home)
     found = record.records(home)[:last]
     for number, (_, kept) in enumerate(found):

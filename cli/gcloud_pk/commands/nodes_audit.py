@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ from gcloud_pk.model.baseline import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gcloud_pk.console import Console
     from gcloud_pk.model.baseline import Level
     from gcloud_pk.model.finding import Finding
     from gcloud_pk.model.site import Host, Site
@@ -65,9 +66,7 @@ def nodes(
     gcloud-pk audit nodes --site isb-1 --limit rack-1
     gcloud-pk audit nodes --site isb-1 --level cl2 --format junit
     """  # noqa: D301 - Click reads the backspace as: keep these lines
-    from gcloud_pk.evidence.overview import to_overview
-    from gcloud_pk.evidence.report import present, report
-    from gcloud_pk.model.finding import exit_code
+    from gcloud_pk.evidence.report import report
     from gcloud_pk.nodes.audit import findings
     from gcloud_pk.nodes.catalogue import standard
     from gcloud_pk.nodes.gather import gather, route_to
@@ -106,14 +105,8 @@ def nodes(
         omitted=set(catalogue.checks) - {check.id for check in every},
     )
     made["omittedBySubject"] = _omitted_here(site, hosts, levels, checks, every)
-    present(console, made, partial(to_overview, fold=True))
-    if not console.machine and (by_source := sources(found)):
-        console.show(by_source)
-    for note in misfits(registry.waivers, site_name, registry.sites):
-        console.warn(note)
-    for note in unneeded(found, waivers):
-        console.warn(note)
-    return exit_code(found)
+    notes = [*misfits(registry.waivers, site_name, registry.sites), *unneeded(found, waivers)]
+    return ended(console, made, found, notes)
 
 
 def chosen(
@@ -152,7 +145,21 @@ def _omitted_here(
     return found
 
 
-def sources(found: Iterable[Finding]) -> str | None:
+def ended(console: Console, made: dict[str, Any], found: Sequence[Finding], notes: Iterable[str]) -> int:
+    """Show the report of an audit, then on whose word it rests and what is to be noted; return the exit code."""
+    from gcloud_pk.evidence.overview import to_overview
+    from gcloud_pk.evidence.report import present
+    from gcloud_pk.model.finding import exit_code
+
+    present(console, made, partial(to_overview, fold=True))
+    if not console.machine and (by_source := _sources(found)):
+        console.show(by_source)
+    for note in notes:
+        console.warn(note)
+    return exit_code(found)
+
+
+def _sources(found: Iterable[Finding]) -> str | None:
     """Return how much of what was judged is whose word; None where nothing was judged."""
     judged = (one for one in found if one.verdict.value in {"pass", "fail", "waived"})
     counts = Counter(str(one.evidence.get("source")) for one in judged)

@@ -396,7 +396,7 @@ def offboard(
 def _confirm_name(name: str, confirm: str | None) -> None:
     import sys
 
-    if confirm is None and sys.stdin.isatty():
+    if confirm is None and sys.stdin is not None and sys.stdin.isatty():
         confirm = click.prompt(
             f"Type the tenant's name to delete all this ({name})", default="", show_default=False, err=True
         )

@@ -26,8 +26,8 @@ _LISTS: Mapping[str, Kind] = {
     "role_bindings": kinds.ROLE_BINDING,
     "requests": Kind("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", False),
 }
-_KUBEADM = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
-_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+_KUBEADM = kinds.CONFIG_MAP.path("kube-system", "kubeadm-config")
+_PROXY = kinds.CONFIG_MAP.path("kube-system", "kube-proxy")
 
 
 @dataclass
@@ -58,6 +58,8 @@ def silent(why: str) -> Said:
 
 def ask(api: Api) -> Said:
     """Ask a cluster's API for all that checks rest on. What it refuses is noted, and the rest is asked all the same."""
+    from gcloud_pk.cluster.identity import cluster_uid
+
     said = Said()
     try:
         said.version = str(api.get("/version").get("gitVersion", "")).removeprefix("v") or None
@@ -67,7 +69,7 @@ def ask(api: Api) -> Said:
         waiting = {name: pool.submit(_tried, said, name, partial(api.list, kind)) for name, kind in _LISTS.items()}
         configuration = pool.submit(_tried, said, "configuration", partial(api.get, _KUBEADM))
         proxy = pool.submit(_tried, said, "proxy", partial(api.get, _PROXY))
-        uid = pool.submit(_tried, said, "uid", partial(api.get, "/api/v1/namespaces/kube-system"))
+        uid = pool.submit(_tried, said, "uid", partial(cluster_uid, api))
         said.lists = {name: found for name, one in waiting.items() if (found := one.result()) is not None}
         names = [str(node["metadata"]["name"]) for node in said.lists.get("nodes", ())]
         kubelets = {name: pool.submit(_kubelet, api, name) for name in names}
@@ -76,8 +78,7 @@ def ask(api: Api) -> Said:
         said.configuration = None if kept is None else str((kept.get("data") or {}).get("ClusterConfiguration", ""))
         told = proxy.result()
         said.proxy = None if told is None else str((told.get("data") or {}).get("config.conf", ""))
-        system = uid.result()
-        said.uid = None if system is None else str(system["metadata"]["uid"])
+        said.uid = uid.result()
     return said
 
 

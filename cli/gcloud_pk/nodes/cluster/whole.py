@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gcloud_pk.cluster.readiness import is_ready
 from gcloud_pk.model.site import Cluster, Host
 from gcloud_pk.nodes.cluster import settings
 from gcloud_pk.nodes.cluster.api import Said, names
@@ -81,7 +82,7 @@ def nodes(found: Sequence[Mapping[str, Any]], hosts: Sequence[Host]) -> dict[str
     wrong: dict[str, list[str]] = {
         "missing": [host.name for host in hosts if host.name not in known],
         "unknown": sorted(set(known) - {host.name for host in hosts}),
-        "not_ready": [name for name, node in sorted(known.items()) if not _is_ready(node)],
+        "not_ready": [name for name, node in sorted(known.items()) if not is_ready(node)],
         "cordoned": [name for name, node in sorted(known.items()) if (node.get("spec") or {}).get("unschedulable")],
         "misplaced": [],
     }
@@ -100,11 +101,6 @@ def nodes(found: Sequence[Mapping[str, Any]], hosts: Sequence[Host]) -> dict[str
         if host.address not in addresses:
             wrong["misplaced"].append(f"{host.name} has {host.address} in the site, {addresses} in the cluster")
     return wrong
-
-
-def _is_ready(node: Mapping[str, Any]) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _minor(version: str) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gcloud_pk.cluster.readiness import is_ready
 from gcloud_pk.model.labels import SYSTEM_NAMESPACE, TENANT
 
 Owner = tuple[str, str, str]
@@ -58,27 +59,21 @@ def census(
         meta, spec, status = pod.get("metadata") or {}, pod.get("spec") or {}, pod.get("status") or {}
         if status.get("phase") in _DONE:
             continue
-        conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or []}
-        is_ready = conditions.get("Ready") == "True" and not meta.get("deletionTimestamp")
+        serves = is_ready(pod) and not meta.get("deletionTimestamp")
         node, namespace = str(spec.get("nodeName") or ""), str(meta.get("namespace"))
         owner = next((one for one in meta.get("ownerReferences") or [] if one.get("controller")), None)
         if owner and owner.get("kind") not in _STAYS:
             key = (namespace, str(owner.get("kind")), str(owner.get("name")))
-            counted.setdefault(key, Counter())[node] += is_ready
-        elif owner and owner.get("kind") == "Node" and not is_ready:
+            counted.setdefault(key, Counter())[node] += serves
+        elif owner and owner.get("kind") == "Node" and not serves:
             wanting.append(f"{namespace}/{meta.get('name')}")
     return Census(
         at,
-        {str(node["metadata"]["name"]): _is_ready(node) for node in nodes},
+        {str(node["metadata"]["name"]): is_ready(node) for node in nodes},
         {str(one["metadata"]["name"]): str((one.get("spec") or {}).get("renewTime")) for one in leases},
         {key: Pods({node: number for node, number in by_node.items() if number}) for key, by_node in counted.items()},
         tuple(sorted(wanting)),
     )
-
-
-def _is_ready(node: Mapping[str, Any]) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 @dataclass(frozen=True, slots=True)

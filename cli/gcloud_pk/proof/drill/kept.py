@@ -23,7 +23,7 @@ KEPT = 40
 class Out:
     """What is out, or may be. Written before it is taken out, removed when it is back and judged.
 
-    `hosts`: those that go down; `uid`: of the cluster's kube-system; `api`: whether objects of the drill may be there.
+    `by`: the name of the outage; `hosts`: those that go down, or that nobody reaches; `uid`: of kube-system.
     """
 
     run: str

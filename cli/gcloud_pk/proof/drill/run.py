@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gcloud_pk.cluster.identity import cluster_uid
 from gcloud_pk.cluster.kinds import NODE
 from gcloud_pk.cluster.kubeconfig import Access
 from gcloud_pk.cluster.transport import Api
@@ -357,7 +358,7 @@ def restore(ground: Ground, lost: Casualties, out: Out, patience: float = 180.0)
     end = time.monotonic() + patience
     while True:
         try:
-            ground.api(patience=0.0, answer=_REACHED).get("/api/v1/namespaces/kube-system")
+            cluster_uid(ground.api(patience=0.0, answer=_REACHED))
             break
         except UnavailableError:
             if time.monotonic() > end:

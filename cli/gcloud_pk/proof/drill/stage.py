@@ -9,6 +9,7 @@ from typing import Any
 
 from gcloud_pk.cluster.answer import refusal
 from gcloud_pk.cluster.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, SERVICE
+from gcloud_pk.cluster.readiness import is_ready
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.errors import UnavailableError
 from gcloud_pk.proof.drill.prober import LABEL
@@ -182,11 +183,9 @@ def gone(api: Api, seconds: float) -> bool:
 def address_of(nodes: Sequence[Mapping[str, Any]], avoid: Sequence[str]) -> str | None:
     """Return the internal address of a node that is Ready and not one of `avoid`; None where there is none."""
     for node in nodes:
-        status = node.get("status") or {}
-        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
-        if not ready or node["metadata"]["name"] in avoid:
+        if not is_ready(node) or node["metadata"]["name"] in avoid:
             continue
-        for one in status.get("addresses") or []:
+        for one in node["status"].get("addresses") or []:
             if one.get("type") == "InternalIP":
                 return str(one["address"])
     return None

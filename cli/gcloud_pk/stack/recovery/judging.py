@@ -121,7 +121,7 @@ def judge(
             6,
             "every object is there",
             f"{snapshot.total} objects of {len(snapshot.objects)} resources",
-            lambda: _counts(snapshot.objects, held["objects"]),
+            lambda: compared(snapshot.objects, held["objects"]),
         )
         work.check(7, "its data are the cluster's", f"uid {snapshot.uid}", lambda: _same(snapshot.uid, held["uid"]))
         work.check(
@@ -169,10 +169,6 @@ def _same(wanted: str, found: str) -> str:
     if wanted != found:
         raise BrokenError(f"uid {found}")
     return f"uid {found}"
-
-
-def _counts(wanted: Mapping[str, int], found: Mapping[str, int]) -> str:
-    return compared(wanted, found)
 
 
 LEASED = frozenset({"events", "masterleases", "peerserverleases"})

@@ -1,0 +1,203 @@
+"""A real cluster goes back to a snapshot: after etcd's data are destroyed on all its nodes, and on new machines.
+
+The nodes are a lab data centre's, hardened and provisioned by the ordinary path; what loopback can tell is in
+test_backup.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.e2e.conftest import CLI
+from tests.e2e.datacenter import bare_centre
+from tests.e2e.live_tenants import ALPHA, BETA, TENANTS, Cloud, eventually, furnish, ready, request
+from tests.stacks import engine
+
+from gcloud_pk.cluster import kubeconfig
+from gcloud_pk.cluster.transport import Api
+from gcloud_pk.console import Console
+from gcloud_pk.lab.datacenter import racks
+
+pytestmark = pytest.mark.slow
+
+SITE = "lab-dc"
+DESTROY = "sudo sh -c 'rm -rf /var/lib/etcd/data; pkill -9 -x etcd; sleep 1; ls /var/lib/etcd'"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("backups")
+
+
+@pytest.fixture(scope="module")
+def recipient(folder: Path) -> Path:
+    """Return the key of who can open snapshots; its certificate lies beside it."""
+    key = folder / "recipient.key"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=lab backups", "-days", "30"]
+    subprocess.run([*words, "-keyout", key, "-out", key.with_suffix(".crt")], check=True, capture_output=True)
+    return key
+
+
+@pytest.fixture(scope="module")
+def cloud(folder: Path, recipient: Path) -> Iterator[Cloud]:
+    """A provisioned lab data centre of three nodes with two tenants, whose site names a recipient."""
+    program = engine.program()
+    if program is None:
+        pytest.skip("no Pulumi engine on PATH, in the cache, or by GCLOUD_PK_TEST_ENGINE")
+    with bare_centre(folder) as centre, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", centre.env["XDG_STATE_HOME"])
+        centre.env["GCLOUD_PK_ENGINE"] = str(program)
+        name_in_site(centre.registry, backup={"recipients": recipient.with_suffix(".crt").read_text()})
+        centre.gcloud_pk("registry", "sign", "--key", centre.said["keeper"]["key"], check=0)
+        centre.lab("up", "--provision")
+        yield furnish(centre)
+
+
+def name_in_site(registry: Path, **fields: Any) -> None:
+    """Set fields of the cluster in the site's file, or remove them where they are None."""
+    file = registry / "sites" / f"{SITE}.yaml"
+    document = yaml.safe_load(file.read_text())
+    (cluster,) = document["spec"]["clusters"]
+    cluster |= fields
+    document["spec"]["clusters"] = [{key: value for key, value in cluster.items() if value is not None}]
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def sign(cloud: Cloud) -> None:
+    cloud.centre.gcloud_pk("registry", "sign", "--key", cloud.centre.said["keeper"]["key"], check=0)
+
+
+def note(cloud: Cloud, name: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"is": "here"}}
+    assert cloud.api.request("POST", "/api/v1/namespaces/default/configmaps", body=body).ok
+
+
+def notes(cloud: Cloud) -> set[str]:
+    items = cloud.api.get("/api/v1/namespaces/default/configmaps")["items"]
+    return {one["metadata"]["name"] for one in items} - {"kube-root-ca.crt"}
+
+
+def bound(cloud: Cloud, tenant: str) -> set[str]:
+    """Return whom a tenant's bindings name."""
+    items = cloud.api.get("/apis/rbac.authorization.k8s.io/v1/rolebindings")["items"]
+    mine = (one for one in items if one["metadata"]["namespace"].startswith(f"{tenant}-"))
+    return {subject["name"].removeprefix("oidc:") for one in mine for subject in one.get("subjects") or ()}
+
+
+@pytest.fixture(scope="module")
+def snapshot(cloud: Cloud, folder: Path, recipient: Path) -> Path:
+    """Return a verified snapshot; after it, access of one tenant is revoked and the other is suspended."""
+    note(cloud, "before")
+    words = ("datacenter", "backup", SITE, "now", "--to", folder / "shelf", "--format", "json")
+    taken = Path(json.loads(cloud.gcloud_pk(*words).stdout)["brought"]["folder"])
+    cloud.gcloud_pk("datacenter", "backup", SITE, "verify", "--to", folder / "shelf", "--key", recipient)
+    note(cloud, "after")
+    assert f"{ALPHA}-developers" in bound(cloud, ALPHA)
+    return taken
+
+
+def revoke(cloud: Cloud) -> None:
+    """Have the registry revoke access of one tenant, and suspend the other."""
+    people = {"admins": [f"{ALPHA}-admins"], "auditors": [f"{ALPHA}-auditors"]}
+    request(cloud.centre, ALPHA, TENANTS[ALPHA], 2, access={**people, "developers": [f"{ALPHA}-successors"]})
+    cloud.gcloud_pk("--context", "onboarder", "onboard", ALPHA, "--yes", "--no-verify")
+    cloud.gcloud_pk("--context", "onboarder", "tenant", "suspend", BETA, "--reason", "an inquiry", "--yes")
+
+
+def restore(cloud: Cloud, snapshot: Path, recipient: Path, *more: str | Path, check: int = 0) -> dict[str, Any]:
+    words = ("datacenter", "restore", SITE, "--from", snapshot, "--key", recipient, "--yes", "--format", "json")
+    done = cloud.gcloud_pk("--context", "admin", *words, *more, check=check)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def after_restore(cloud: Cloud) -> None:
+    """Expect the cluster as the snapshot has it, its tenants as the registry has them now, and pods that start."""
+    assert notes(cloud) == {"before"}
+    assert f"{ALPHA}-developers" not in bound(cloud, ALPHA)
+    assert f"{ALPHA}-successors" in bound(cloud, ALPHA)
+    assert not bound(cloud, BETA) & {f"{BETA}-admins", f"{BETA}-developers"}
+    assert eventually(lambda: ready(cloud) == set(cloud.centre.names)), ready(cloud)
+    audited = cloud.audit(ALPHA, 7)
+    assert audited
+    assert {one["verdict"] for one in audited.values()} <= {"pass", "not-checked", "not-applicable"}
+
+
+def test_etcd_destroyed_on_every_node_comes_back_without_access_that_was_revoked(
+    cloud: Cloud, snapshot: Path, recipient: Path
+) -> None:
+    revoke(cloud)
+    for name in cloud.centre.names:
+        cloud.centre.ssh(name, DESTROY)
+    assert not cloud.api.request("GET", "/api/v1/namespaces/default/configmaps/before").ok
+    said = restore(cloud, snapshot, recipient)
+    print(said["phases"])  # noqa: T201 - shown with -s
+    after_restore(cloud)
+    assert cloud.gcloud_pk("datacenter", "status", SITE).returncode == 0
+
+
+def test_a_node_that_boots_in_the_middle_stays_closed_and_the_restore_is_gone_on_with(
+    cloud: Cloud, snapshot: Path, recipient: Path
+) -> None:
+    killed_at(cloud, snapshot, recipient, "etcd's old data go aside")
+    racks.pull(cloud.centre.name, "rack-2", Console())
+    racks.give_back(cloud.centre.name, "rack-2", Console())
+    assert reachable(cloud, "c2") == "", "the API of a node that came up is open in the middle of a restore"
+    restore(cloud, snapshot, recipient)
+    after_restore(cloud)
+    assert all(reachable(cloud, name) == "ok" for name in cloud.centre.names)
+
+
+def killed_at(cloud: Cloud, snapshot: Path, recipient: Path, step: str) -> None:
+    """Begin a restore, and kill it with SIGKILL when it says that it begins a step."""
+    centre = cloud.centre
+    words: list[str | Path] = ["--kubeconfig", cloud.kubeconfig, "--context", "admin", "datacenter", "restore", SITE]
+    words += ["--from", snapshot, "--key", recipient, "--yes"]
+    env = centre.env | {"GCLOUD_PK_REGISTRY": str(centre.registry), "GCLOUD_PK_TRUST": str(centre.trust)}
+    with subprocess.Popen([CLI, *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        said = []
+        for line in run.stderr:
+            said.append(line)
+            if line.startswith(step):
+                run.kill()
+                return
+    pytest.fail(f"it never said {step!r}: {said}")
+
+
+def reachable(cloud: Cloud, name: str) -> str:
+    """Return what a node's API server says to another node, which is outside of it as everybody is."""
+    other = next(one for one in cloud.centre.names if one != name)
+    (address,) = (node["address"] for node in cloud.centre.said["nodes"] if node["name"] == name)
+    asked = f"curl -sk --max-time 5 https://{address}:6443/readyz || true"
+    return cloud.centre.ssh(other, asked).stdout
+
+
+def test_new_machines_take_the_cluster_over_and_what_was_issued_stays_good(
+    cloud: Cloud, snapshot: Path, recipient: Path, folder: Path
+) -> None:
+    centre, former = cloud.centre, folder / "former-hosts"
+    shutil.copy(centre.folder / "known_hosts", former)
+    issued = kubeconfig.load(str(cloud.kubeconfig), "admin")
+    uid = json.loads((snapshot / "manifest.json").read_text())["uid"]
+    certificate = recipient.with_suffix(".crt").read_text()
+
+    centre.lab("up", "--fresh")
+    name_in_site(centre.registry, backup={"recipients": certificate}, uid=None)
+    sign(cloud)
+    restore(cloud, snapshot, recipient, "--keys-only", "--signers", former)
+    centre.gcloud_pk("datacenter", "up", SITE, "--yes", check=0, timeout=1800)
+    name_in_site(centre.registry, uid=uid)
+    sign(cloud)
+    restore(cloud, snapshot, recipient, "--signers", former)
+    centre.gcloud_pk("datacenter", "up", SITE, "--yes", "--refresh", check=0, timeout=1800)
+
+    after_restore(cloud)
+    assert Api(issued).get("/api/v1/namespaces/kube-system")["metadata"]["uid"] == uid
