@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 # The tests wait for control planes more than they compute, so three at a time fit two cores; a file stays in one worker.
 WORKERS ?= 3
 
-.PHONY: help setup demo demo-down test test-full unit compliance golden e2e lint bench harden-score datacenter soak schemas clean
+.PHONY: help setup demo demo-down test test-full unit compliance golden e2e lint bench harden-score datacenter survival soak schemas clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -44,6 +44,9 @@ demo-down: setup  ## stop the demo's control plane and remove its data
 
 datacenter: setup  ## a lab data centre, as root: real nodes, a cluster, a lost rack, real packets; 12 minutes, 18 with Cilium in the cache
 	$(PYTEST) tests/e2e/test_datacenter_up.py tests/e2e/test_lab_datacenter_cilium.py tests/e2e/test_lab_datacenter.py --durations=10
+
+survival: setup  ## one lab data centre, as root: its audit is audited, racks and everything are lost, etcd and all machines come back from a snapshot
+	$(PYTEST) tests/e2e/test_cluster_mutations.py tests/e2e/test_datacenter_drill.py tests/e2e/test_backup_datacenter.py -m "not restarts" --durations=10
 
 soak: setup  ## twenty drills in a row, each rack of a lab data centre in turn: no acknowledged write may be lost
 	$(BIN)/python -m benchmarks.soak

@@ -62,11 +62,15 @@ def mutations() -> list[Mutation]:
 
 @dataclass
 class Bench:
-    """A lab data centre whose cluster may be broken. `user`: who audits; `kubeconfig`: with a context admin."""
+    """A lab data centre whose cluster may be broken. `user`: who audits; `kubeconfig`: with a context admin.
+
+    `env`: in which the command line finds the lab.
+    """
 
     folder: Path
     kubeconfig: str
     user: str | None = None
+    env: Mapping[str, str] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def root(self, host: str, script: str, seconds: float = 60) -> str:
@@ -87,7 +91,7 @@ class Bench:
         words = [str(CLI), "--registry", str(self.folder / "registry"), "--trust", str(self.folder / "trust")]
         words += ["--kubeconfig", self.kubeconfig, "--context", "admin", "--format", "json"]
         words += ["audit", "cluster", "--site", "lab-dc", *(["--user", self.user] if self.user else [])]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=180, env=self.env)
         results = json.loads(done.stdout)["results"]
         return {(one["subject"], one["id"]): one["verdict"] for one in results}
 
@@ -136,6 +140,8 @@ class Bench:
         if "kubelet" in mutation:
             self.root(host, _python(_SET, KUBELET, json.dumps(mutation["kubelet"])))
             self._restart_kubelet(host)
+        if "arguments" in mutation:
+            self._until_ready(host)
 
     def _undo(self, mutation: Mutation) -> None:
         host = mutation.get("on", "c1")
@@ -162,12 +168,27 @@ class Bench:
             self.root(host, mutation["undo"])
 
     def _restart_kubelet(self, host: str) -> None:
+        began = self.root(host, "date -u +%FT%TZ").strip()
         script = "systemctl restart kubelet; for i in $(seq 60); do curl -sf http://127.0.0.1:10248/healthz && exit; "
         self.root(host, f"{script}sleep 1; done; exit 1", PATIENCE)
         # The API server asks it for its configuration by port 10250, which opens last.
         self.root(
             host, "for i in $(seq 60); do curl -sk https://127.0.0.1:10250/healthz && exit; sleep 1; done", PATIENCE
         )
+        self._until_ready(host, since=began)
+
+    def _until_ready(self, host: str, since: str = "") -> None:
+        """Wait until every node is Ready, by the API; of `host` by what its kubelet said at `since` or later."""
+        fields = "{range .items[*]}{.metadata.name}{range .status.conditions[?(@.type=='Ready')]}"
+        fields += ' {.status} {.lastHeartbeatTime}{end}{"\\n"}{end}'
+        asked = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o jsonpath='{fields}' || true"
+        end = time.monotonic() + PATIENCE
+        while True:
+            said = [line.split() for line in self.root(host, asked.replace("'Ready'", '"Ready"')).splitlines()]
+            if said and all(words[1] == "True" and (words[0] != host or words[2] >= since) for words in said):
+                return
+            assert time.monotonic() < end, f"not every node is Ready: {said}"
+            time.sleep(3)
 
     def _until_running(self, host: str, program: str, flag: str, value: str | None) -> None:
         """Wait until a program runs with an argument, or without it, and answers."""

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.surviving import Surviving
 
 CLI = Path(sys.executable).parent / "gcloud-pk"
 NOT_TO_BE_HAD = "programs are not to be had"
@@ -174,3 +177,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
         return
     with running(f"e2e-{os.getpid()}", tmp_path_factory.mktemp("labs")) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def survivor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surviving]:
+    """Return a provisioned data centre that slow tests break and mend: those of one session share it."""
+    from tests.e2e.surviving import surviving
+
+    with surviving(tmp_path_factory.mktemp("surviving")) as made:
+        yield made

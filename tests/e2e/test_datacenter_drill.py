@@ -7,35 +7,25 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.e2e.conftest import CLI
-from tests.e2e.datacenter import bare_centre
 from tests.e2e.nodes import Nodes
-from tests.stacks import engine
+from tests.e2e.surviving import SITE, Surviving
 
 pytestmark = pytest.mark.slow
 
-SITE = "lab-dc"
 MISSED = (6, 7)
 """What a drill exits with on a machine that others use too: its targets are for two idle cores."""
 
 
 @pytest.fixture(scope="module")
-def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A lab data centre with a cluster of three nodes, which its registry knows."""
-    program = engine.program()
-    if program is None:
-        pytest.skip("no Pulumi engine on PATH, in the cache, or by GCLOUD_PK_TEST_ENGINE")
-    with bare_centre(tmp_path_factory.mktemp("drilled")) as own:
-        own.env["GCLOUD_PK_ENGINE"] = str(program)
-        own.lab("up", "--provision")
-        own.env["KUBECONFIG"] = json.loads(
-            own.gcloud_pk("datacenter", "kubeconfig", SITE, "--format", "json", check=0).stdout
-        )["kubeconfig"]
-        yield own
+def centre(survivor: Surviving) -> Nodes:
+    """Return a lab data centre with a cluster of three nodes, which its registry knows."""
+    own = survivor.cloud.centre
+    own.env["KUBECONFIG"] = str(survivor.cloud.kubeconfig)
+    return own
 
 
 def drill(centre: Nodes, *words: str, codes: tuple[int, ...] = (0, *MISSED)) -> dict[str, Any]:

@@ -173,7 +173,7 @@ class Desk:
         return self._run(self.stack(found).preview, parallel=50)
 
     def refresh(self, found: Site) -> Result:
-        return self._run(self.stack(found).refresh)
+        return self._run(self.stack(found).refresh, run_program=True)
 
     def destroy(self, found: Site) -> Result:
         return self._run(self.stack(found).destroy, continue_on_error=True, parallel=50)

@@ -235,6 +235,22 @@ def test_a_cluster_that_was_made_is_never_begun_anew_in_its_place(standing: Desk
     assert standing.script.world["known"] == scripted.UID  # the playbook is told, and refuses to begin another
 
 
+def test_a_cluster_that_was_restored_is_known_again_by_the_uid_that_the_site_registers(standing: Desk) -> None:
+    former = "6c0e1c3e-0000-4000-8000-00000000000f"
+    standing.script.set(uid=former)
+
+    assert standing.refresh(site()).error == ""
+    assert standing.up(site()).operations == {}, "nobody registered it: it stays another cluster"
+
+    assert standing.refresh(site(uid=former)).error == ""
+    result = standing.up(site(uid=former))
+    assert result.error == ""
+    assert result.operations == {"ControlPlane lab-dc-a": "update", "Addons lab-dc-a": "update"}
+    assert standing.stack(site()).outputs()["uid"].value == former
+    assert standing.refresh(site(uid=former)).error == ""
+    assert standing.up(site(uid=former)).operations == {}
+
+
 def test_a_cluster_is_not_taken_down_by_leaving_it_out(standing: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     found = site(version=None)
     refused = standing.up(found)

@@ -342,3 +342,27 @@ def test_destroy_refuses_where_it_cannot_tell_whether_tenants_live_there(desk: C
     assert "tenants live on the clusters of site lab-dc, or may" in done.err
     assert scripted.SECRET not in done.err + done.out
     assert desk.script.taken() == []
+
+
+def test_a_cluster_whose_machines_are_lost_is_forgotten_and_made_anew(desk: CliDesk) -> None:
+    assert desk.up().code == 0
+    desk.script.taken()
+
+    asked = desk.run("forget", SITE, "--cluster", "lab-dc-a")
+    assert asked.code == 4, asked.err
+    assert "confirmation is missing: Forget cluster lab-dc-a" in asked.err
+    assert desk.up("--format", "json").document["outcome"] == "unchanged"
+
+    done = desk.run("forget", SITE, "--cluster", "lab-dc-a", "--yes", "--format", "json")
+    assert done.code == 0, done.err
+    assert done.document["outcome"] == "forgotten"
+    assert [name.partition(" ")[0] for name in done.document["silent"]] == list(ALL)
+    assert "c1 (10.207.0.11) does not say what it carries; it must not come back as it was" in done.err
+    assert desk.script.taken() == [], "no machine is touched"
+
+    again = desk.run("forget", SITE, "--cluster", "lab-dc-a", "--yes", "--format", "json")
+    assert (again.code, again.document["outcome"]) == (0, "unchanged")
+    assert desk.run("forget", SITE, "--cluster", "lab-dc-x", "--yes").code == 3
+    shown = desk.run("preview", SITE, "--format", "json")
+    assert shown.document["plan"]["counts"]["make"] == 6
+    assert desk.up().code == 0

@@ -8,6 +8,7 @@ from gcloud_pk.commands.base import Group
 from gcloud_pk.commands.datacenter_backup import backup, restore
 from gcloud_pk.commands.datacenter_design import show, validate
 from gcloud_pk.commands.datacenter_drill import drill
+from gcloud_pk.commands.datacenter_forget import forget
 from gcloud_pk.commands.datacenter_life import destroy, preview, unlock, up
 from gcloud_pk.commands.datacenter_look import kubeconfig, status
 
@@ -29,6 +30,7 @@ datacenter.add_command(status)
 datacenter.add_command(kubeconfig)
 datacenter.add_command(unlock)
 datacenter.add_command(destroy)
+datacenter.add_command(forget)
 datacenter.add_command(drill)
 datacenter.add_command(backup)
 datacenter.add_command(restore)

@@ -238,7 +238,7 @@ def _up(around: Surroundings, *, yes: bool, refresh: bool, parallel: int | None)
             refuse_tenants(name, {cluster: tenants.get(cluster, []) for cluster in gone})
         if refresh:
             with progress.shown(console, f"looking at every node of site {name}") as tell:
-                looked = one.refresh(tell, parallel=parallel or PARALLEL)
+                looked = one.refresh(_program(site), tell, parallel=parallel or PARALLEL)
             if error := fault(looked, ready.place, again):
                 raise error
         file = ready.place.home / "plan.json"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gcloud_pk.errors import ExitCode, GcloudPkError, PartialError, RefusedError, UnavailableError, WrongUsageError
 from gcloud_pk.nodes import record
 from gcloud_pk.programs import files
-from gcloud_pk.stack import checkpoint, leftovers, locks
+from gcloud_pk.stack import checkpoint, forgetting, leftovers, locks
 from gcloud_pk.stack.backend import Place, environment
 from gcloud_pk.stack.engine import Engine
 from gcloud_pk.stack.plan import Plan, Step, is_entry, step_of
@@ -151,11 +151,19 @@ class Session:
             program_runs=True,
         )
 
-    def refresh(self, tell: Tell, *, parallel: int = PARALLEL) -> Ended:
-        """Look at every node, and write down what is there."""
+    def refresh(self, program: Program, tell: Tell, *, parallel: int = PARALLEL) -> Ended:
+        """Look at every node, as the site has it now, and write down what is there."""
         return self._run(
-            lambda hear: self.stack.refresh(parallel=parallel, on_event=hear, color="never", suppress_outputs=True),
+            lambda hear: self.stack.refresh(
+                program=program,
+                run_program=True,  # or it would be the site as the last run had it
+                parallel=parallel,
+                on_event=hear,
+                color="never",
+                suppress_outputs=True,
+            ),
             tell,
+            program_runs=True,
         )
 
     def preview_destroy(self, racks: Mapping[str, str]) -> Plan:
@@ -216,14 +224,27 @@ class Session:
             if resource["urn"] in half and resource.get("custom"):
                 resource["initErrors"] = ["a run was killed while it was at work here"]
         deployment["pending_operations"] = []
+        self._import(state, "its state could not be mended")
+        return len(pending)
+
+    def forget(self, cluster: str) -> int:
+        """Take a cluster and its machines out of the state, touching none of them; return how many resources went."""
+        state = self._export()
+        resources = state["deployment"].get("resources") or []
+        gone = forgetting.of_cluster(resources, cluster)
+        if gone:
+            state["deployment"]["resources"] = [one for one in resources if one["urn"] not in gone]
+            self._import(state, f"cluster {cluster} could not be forgotten")
+        return len(gone)
+
+    def _import(self, state: Mapping[str, Any], otherwise: str) -> None:
         file = self.place.home / "state.json"
         try:
             files.write(file, json.dumps(state))  # secrets are encrypted in it, as in the state itself
-            with self._words("its state could not be mended"):
+            with self._words(otherwise):
                 self._engine("stack", "import", "--file", str(file), "--stack", self.place.site)
         finally:
             file.unlink(missing_ok=True)
-        return len(pending)
 
     def _export(self) -> dict[str, Any]:
         # Not Stack.export_stack: that one decrypts, and its import writes what is decrypted to a file.

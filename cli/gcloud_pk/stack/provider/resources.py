@@ -89,6 +89,9 @@ def _host_of(ground: Ground, outputs: Values) -> Host:
     return Host.model_validate(outputs["host"]) if "host" in outputs else ground.host(outputs["name"])
 
 
+_RESTORED = "the cluster was restored from a snapshot, as the site file says"
+
+
 class Machine(Resource):
     """A machine that is there, is the one meant, and lets us in."""
 
@@ -236,7 +239,12 @@ class ControlPlane(Resource):
             ground.log(urn, error.message, True)
             return inputs, outputs
         if outputs.get("uid") and seen.uid != outputs["uid"]:
-            ground.log(urn, f"another cluster answers: {seen.uid} instead of {outputs['uid']}", True)
+            if _cluster_of(ground, outputs).uid != seen.uid:
+                ground.log(urn, f"another cluster answers: {seen.uid} instead of {outputs['uid']}", True)
+                return inputs, outputs
+            ground.log(urn, _RESTORED, True)
+            changed = {"roles": _RESTORED}
+            return {**inputs, **changed}, {**outputs, **changed, "uid": seen.uid}
         now = dt.datetime.now(dt.UTC)
         kept = outputs.get("kubeconfigs")
         old = [name for name, text in (kept.value if isinstance(kept, Secret) else {}).items() if due(text, now)]
@@ -327,7 +335,7 @@ class Addons(Resource):
     """What all nodes of a cluster share: routes of the network plug-in, DNS. It goes with the cluster."""
 
     inputs = AddonsInputs
-    told = ("etcdMembers",)
+    told = ("etcdMembers", "uid")
     identity = frozenset({"site", "cluster"})
 
     def id(self, inputs: Values) -> str:
@@ -341,7 +349,7 @@ class Addons(Resource):
         _require(ground.addons.submit(cluster.name, Work(first, urn, cluster)), dict(inputs))
         seen = ground.observe(cluster, anew=True)
         members = sorted(one.name for one in seen.etcd if one.name in inputs["members"])
-        return {**inputs, "etcdMembers": members}
+        return {**inputs, "etcdMembers": members, "uid": seen.uid}
 
     def update(self, ground: Ground, urn: str, known: Values, inputs: Values) -> Values:  # noqa: ARG002 - all is gone over
         """Put them in place anew."""
@@ -355,7 +363,12 @@ class Addons(Resource):
             ground.log(urn, error.message, True)
             return inputs, outputs
         members = sorted(one.name for one in seen.etcd if one.name in inputs.get("members", ()))
-        return inputs, {**outputs, "etcdMembers": members}
+        found = {**outputs, "etcdMembers": members}
+        if seen.uid not in {outputs.get("uid", seen.uid), None} and _cluster_of(ground, outputs).uid == seen.uid:
+            # Routes and what else was put in place rests on what the former API said of its nodes.
+            changed = {"roles": _RESTORED}
+            return {**inputs, **changed}, {**found, **changed, "uid": seen.uid}
+        return inputs, found
 
 
 KINDS: Mapping[str, Resource] = {

@@ -245,11 +245,15 @@ class Node:
         if found.hexdigest() != digest:
             raise Failed(f"{name} came with another digest than it left with")
 
+    def traces(self) -> dict[str, Any]:
+        """Return the files that tell that this machine carries a cluster, or a part of one."""
+        names = ("kubelet.conf", "admin.conf", "manifests/etcd.yaml", "gcloud-pk/member.json")
+        found = [name for name in names if (self.kubernetes / name).exists()]
+        return {"traces": found + (["etcd's data"] if (self.data / "member").exists() else [])}
+
     def seed(self) -> dict[str, Any]:
         """Put a lost cluster's keys, a tar on the input, on a machine that carries none, for kubeadm to go on from."""
-        traces = [name for name in ("kubelet.conf", "admin.conf", "manifests/etcd.yaml", "gcloud-pk/member.json")
-                  if (self.kubernetes / name).exists()]  # fmt: skip
-        if traces:
+        if traces := self.traces()["traces"]:
             raise Failed(f"it carries a cluster ({', '.join(traces)}); keys are for a machine that carries none")
         wanted = dict(self.order["files"])
         placed = []
@@ -506,6 +510,7 @@ def act(order: Mapping[str, Any]) -> dict[str, Any] | None:
     step = {
         "look": node.look,
         "receive": node.receive,
+        "traces": node.traces,
         "seed": node.seed,
         "close": node.close,
         "stop": node.stop,
