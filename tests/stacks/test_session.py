@@ -56,6 +56,21 @@ def test_a_preview_touches_no_machine(desk: CliDesk) -> None:
     assert desk.script.taken() == []
 
 
+def test_a_preview_that_looks_at_every_node_shows_what_deviates_and_writes_nothing(desk: CliDesk) -> None:
+    assert desk.up().code == 0
+    desk.script.taken()
+    same = desk.run("preview", SITE, "--refresh", "--format", "json")
+    assert (same.code, same.document["plan"]["counts"]["same"]) == (0, 6), same.err
+
+    desk.script.set(deviates=["c2"])
+    desk.script.taken()
+    shown = desk.run("preview", SITE, "--refresh")
+    assert shown.code == 0, shown.err
+    assert "harden again (baseline changed)" in shown.out
+    assert "1 to change, 5 unchanged" in shown.out
+    assert all(deed.startswith(("reach", "deviations")) for deed in desk.script.taken())
+
+
 def test_the_state_is_readable_by_its_owner_alone_and_holds_no_credential_in_clear(desk: CliDesk) -> None:
     assert desk.up().code == 0
 

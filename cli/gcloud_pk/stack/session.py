@@ -382,9 +382,17 @@ _NOISE = ("update failed", "preview failed", "resource update failed", "update c
 
 
 def _echo(text: str) -> bool:
-    """Whether an error only says that there were errors, or what a plan expected of those that were not begun."""
-    return text in _NOISE or text.startswith(
-        ("update canceled", "preview canceled", "refresh canceled", "expected resource operations for ")
+    """Whether an error only says that there were errors, or what a plan expected of those that were not begun.
+
+    Or that a plug-in ended without a word: a preview that refreshes ends the one of its first half itself, and calls
+    that premature. One that really dies fails what it was at work on.
+    """
+    return (
+        text in _NOISE
+        or text.startswith(
+            ("update canceled", "preview canceled", "refresh canceled", "expected resource operations for ")
+        )
+        or (text.startswith("Detected that ") and text.endswith("STDERR streams of the plugin:"))
     )
 
 
