@@ -16,12 +16,19 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 CLI = Path(sys.executable).parent / "gcloud-pk"
 SITE = "lab-dc"
 RACKS = 3
+RECOVERED: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "as many pods ready elsewhere": lambda one: one["pods"]["back"],
+    "all nodes Ready after the return": lambda one: one["recovery"]["nodes"],
+    "all as before": lambda one: one["recovery"]["all"],
+}
 
 
 def gcloud_pk(*words: str, env: dict[str, str] | None = None, codes: tuple[int, ...] = (0,)) -> Any:
@@ -51,6 +58,10 @@ def soak(name: str, drills: int, hold: str) -> int:
     for kind in ("reads", "writes", "service"):
         for phase, found in (figures[kind] or {}).items():
             print(f"{kind:<8} longest gap at the {phase}: median {found['p50']:.2f} s, at most {found['max']:.2f} s")
+    for what, of in RECOVERED.items():
+        seconds = [found for one in figures["drills"] if (found := of(one)) is not None]
+        if seconds:
+            print(f"{what}: median {median(seconds):.1f} s, at most {max(seconds):.1f} s ({len(seconds)} drills)")
     ledger = figures["ledger"]
     print(f"ledger   {ledger['drills']} drills: {ledger['acknowledged']} acknowledged, {ledger['lost']} lost")
     failed = [one for one in told["results"] if one["verdict"] in {"fail", "error"}]

@@ -18,6 +18,7 @@ from tests.e2e.live_tenants import ALPHA, BETA, TENANTS, Cloud, eventually, read
 from tests.e2e.surviving import CLUSTER, SITE, Surviving
 
 from gcloud_pk.cluster import kubeconfig
+from gcloud_pk.cluster.kinds import DAEMON_SET, DEPLOYMENT
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.console import Console
 from gcloud_pk.errors import UnavailableError
@@ -62,6 +63,18 @@ def serves(cloud: Cloud) -> bool:
         return False
 
 
+def settled(cloud: Cloud) -> bool:
+    """Whether kube-proxy runs anew on every node, and DNS is as it should be."""
+    proxies = cloud.api.get(DAEMON_SET.path("kube-system", "kube-proxy"))
+    names = cloud.api.get(DEPLOYMENT.path("kube-system", "coredns"))
+    wanted = len(cloud.centre.names)
+    return (
+        proxies["status"].get("observedGeneration") == proxies["metadata"]["generation"]
+        and proxies["status"].get("updatedNumberScheduled") == proxies["status"].get("numberAvailable") == wanted
+        and names["status"].get("readyReplicas") == names["spec"]["replicas"]
+    )
+
+
 def bound(cloud: Cloud, tenant: str) -> set[str]:
     """Return whom a tenant's bindings name."""
     items = cloud.api.get("/apis/rbac.authorization.k8s.io/v1/rolebindings")["items"]
@@ -103,6 +116,7 @@ def after_restore(cloud: Cloud) -> None:
     assert f"{ALPHA}-successors" in bound(cloud, ALPHA)
     assert not bound(cloud, BETA) & {f"{BETA}-admins", f"{BETA}-developers"}
     assert eventually(lambda: ready(cloud) == set(cloud.centre.names)), ready(cloud)
+    assert eventually(lambda: settled(cloud)), "kube-proxy, begun anew, or DNS is not ready on all nodes"
     audited = cloud.audit(ALPHA, 7)
     assert audited
     assert {one["verdict"] for one in audited.values()} <= {"pass", "not-checked", "not-applicable"}

@@ -364,7 +364,7 @@ class Addons(Resource):
             return inputs, outputs
         members = sorted(one.name for one in seen.etcd if one.name in inputs.get("members", ()))
         found = {**outputs, "etcdMembers": members}
-        if seen.uid not in {outputs.get("uid", seen.uid), None} and _cluster_of(ground, outputs).uid == seen.uid:
+        if outputs.get("uid") and outputs["uid"] != seen.uid == _cluster_of(ground, outputs).uid:
             # Routes and what else was put in place rests on what the former API said of its nodes.
             changed = {"roles": _RESTORED}
             return {**inputs, **changed}, {**found, **changed, "uid": seen.uid}
