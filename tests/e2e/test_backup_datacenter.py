@@ -67,12 +67,11 @@ def settled(cloud: Cloud) -> bool:
     """Whether kube-proxy runs anew on every node, and DNS is as it should be."""
     proxies = cloud.api.get(DAEMON_SET.path("kube-system", "kube-proxy"))
     names = cloud.api.get(DEPLOYMENT.path("kube-system", "coredns"))
-    wanted = len(cloud.centre.names)
-    return (
-        proxies["status"].get("observedGeneration") == proxies["metadata"]["generation"]
-        and proxies["status"].get("updatedNumberScheduled") == proxies["status"].get("numberAvailable") == wanted
-        and names["status"].get("readyReplicas") == names["spec"]["replicas"]
-    )
+    now, wanted = proxies["status"], len(cloud.centre.names)
+    begun: bool = now.get("observedGeneration") == proxies["metadata"]["generation"]
+    anew: bool = now.get("updatedNumberScheduled") == now.get("numberAvailable") == wanted
+    named: bool = names["status"].get("readyReplicas") == names["spec"]["replicas"]
+    return begun and anew and named
 
 
 def bound(cloud: Cloud, tenant: str) -> set[str]:
