@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tests.unit.cluster_server import serving, status
 
 from gcloud_pk.errors import GcloudPkError, InvalidInputError, RefusedError, UnavailableError
 from gcloud_pk.model.site import Site
@@ -24,7 +23,6 @@ from gcloud_pk.stack.recovery.doors import Door, NodeError, backup_program, rest
 from gcloud_pk.stack.recovery.ground import Ground
 from gcloud_pk.stack.recovery.judging import LEASED, compared
 from gcloud_pk.stack.recovery.node_steps import Failed, Node
-from gcloud_pk.stack.recovery.proxies import RESTORED, restart_proxies
 from gcloud_pk.stack.recovery.relay import relayed
 from gcloud_pk.stack.recovery.restoring import Restoring
 from gcloud_pk.stack.recovery.snapshot import BrokenError
@@ -433,19 +431,3 @@ def test_certificates_are_known_by_their_fingerprint_of_sha_256() -> None:
     body = base64.b64encode(b"certificate").decode()
     pem = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
     assert program.fingerprint(pem) == hashlib.sha256(b"certificate").hexdigest()
-
-
-@pytest.mark.parametrize(("code", "there"), [(200, True), (404, False)])
-def test_kube_proxy_is_begun_anew_once_for_a_restore_where_there_is_one(code: int, there: bool) -> None:
-    with serving(lambda asked: (code, {})) as server:
-        assert restart_proxies(server.api(), "20261122t1") is there
-        assert restart_proxies(server.api(), "20261122t1") is there
-    assert [one.path for one in server.asked] == ["/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"] * 2
-    bodies = [one.body for one in server.asked]
-    assert bodies[0] == bodies[1], "the same restore, gone on with, begins nothing anew again"
-    assert bodies[0]["spec"]["template"]["metadata"]["annotations"] == {RESTORED: "20261122t1"}
-
-
-def test_a_server_that_refuses_to_begin_kube_proxy_anew_is_an_error() -> None:
-    with serving(lambda asked: status(403, "no", "Forbidden")) as server, pytest.raises(GcloudPkError, match="no"):
-        restart_proxies(server.api(), "20261122t1")

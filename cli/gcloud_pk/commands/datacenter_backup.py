@@ -489,7 +489,6 @@ def _tenants(around: _Around, access: Access, restoring: Restoring) -> Readmissi
     from gcloud_pk.onboarding.readmission import readmit
     from gcloud_pk.onboarding.standing import recognise
     from gcloud_pk.stack.recovery.doors import NodeError
-    from gcloud_pk.stack.recovery.proxies import restart_proxies
 
     console = around.console
     began = time.monotonic()
@@ -503,9 +502,7 @@ def _tenants(around: _Around, access: Access, restoring: Restoring) -> Readmissi
                 around.registry, uid, labs=known_uids(), trust=around.invocation.trust, allow_unregistered=False
             )
             recorder = Recorder(around.registry, console, uid)
-            readmitted = readmit(around.registry, api, standing, record=recorder.onboard, say=console.note)
-            restart_proxies(api, restoring.id)
-            return readmitted
+            return readmit(around.registry, api, standing, record=recorder.onboard, say=console.note)
     except PartialError:
         raise
     except (GcloudPkError, NodeError) as error:
