@@ -20,6 +20,11 @@ from gcloud_pk.errors import RefusedError
 from gcloud_pk.text import as_json, escape, in_line
 
 
+def somebody_answers() -> bool:
+    """Whether standard input is a terminal; it may be closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 class Progress(Protocol):
     """A running count of finished steps."""
 
@@ -166,11 +171,7 @@ class Console:
         """Ask; return when the answer is yes. Raises RefusedError when declined or when nobody can answer."""
         if yes:
             return
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise RefusedError(
-                "confirmation is missing: " + question,
-                resolution=f"run it in a terminal and answer, or give {how}",
-            )
+        _require_somebody(question, f"answer, or give {how}")
         if not click.confirm(escape(question), err=True):
             raise RefusedError("declined; nothing was written")
 
@@ -181,11 +182,12 @@ class Console:
         """
         if yes:
             return
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise RefusedError(
-                "confirmation is missing: " + question,
-                resolution=f"run it in a terminal and type the {kind}'s name, or give --yes",
-            )
+        _require_somebody(question, f"type the {kind}'s name, or give --yes")
         typed = click.prompt(escape(f"{question} Type the {kind}'s name to go on ({name})"), err=True)
         if typed.strip() != name:
             raise RefusedError(f"that is not the {kind}'s name; nothing was touched")
+
+
+def _require_somebody(question: str, what: str) -> None:
+    if not somebody_answers():
+        raise RefusedError("confirmation is missing: " + question, resolution=f"run it in a terminal and {what}")

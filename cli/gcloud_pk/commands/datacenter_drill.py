@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from gcloud_pk.commands.base import Command, Invocation, operator_name, pass_inv
 from gcloud_pk.commands.connection import open_api, open_registry
 from gcloud_pk.commands.node import writable
 from gcloud_pk.commands.output import check_output, write_output
+from gcloud_pk.console import somebody_answers
 from gcloud_pk.errors import RefusedError, UnavailableError, WrongUsageError
 from gcloud_pk.text import number_of
 
@@ -257,7 +257,7 @@ def _ground(
 
         outage, image = LabOutage(lab, console), IMAGE
     else:
-        if sys.stdin is None or not sys.stdin.isatty():
+        if not somebody_answers():
             raise RefusedError(
                 "a guided drill needs somebody who answers",
                 resolution="run it at a terminal; nothing was taken out",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 from gcloud_pk.commands.base import Command, Invocation, pass_invocation
 from gcloud_pk.commands.connection import open_registry_if_there
 from gcloud_pk.commands.output import check_output, write_output
+from gcloud_pk.console import somebody_answers
 from gcloud_pk.errors import InvalidInputError, Problem, WrongUsageError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _stopped(console: Console, output: Path | None, fields: Fields, opened: Regi
         target = output if output is not None and not output.exists() else None
         write_output(console, draft_yaml(so_far, _wrong(request_yaml(so_far), "the request", opened)), target)
         console.note(f"\n{target or 'the draft above'} holds the answers so far, with what is missing")
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not somebody_answers():
         raise WrongUsageError(
             "the answers on standard input ended too early", resolution="give --from FILE, or answer in a terminal"
         ) from None

@@ -22,6 +22,7 @@ from gcloud_pk.commands.connection import (
 )
 from gcloud_pk.commands.ministry import kubeconfig, welcome
 from gcloud_pk.commands.suspension import resume, suspend, verify_suspended
+from gcloud_pk.console import somebody_answers
 from gcloud_pk.errors import ExitCode, GcloudPkError, RefusedError
 from gcloud_pk.onboarding.absence import not_in_place
 
@@ -394,9 +395,7 @@ def offboard(
 
 
 def _confirm_name(name: str, confirm: str | None) -> None:
-    import sys
-
-    if confirm is None and sys.stdin is not None and sys.stdin.isatty():
+    if confirm is None and somebody_answers():
         confirm = click.prompt(
             f"Type the tenant's name to delete all this ({name})", default="", show_default=False, err=True
         )

@@ -20,7 +20,7 @@ from gcloud_pk.stack.provider.inputs import (
     MemberInputs,
 )
 from gcloud_pk.stack.provider.values import Secret
-from gcloud_pk.stack.works import Outcome
+from gcloud_pk.stack.works import Observation, Outcome
 
 Values = dict[str, Any]
 
@@ -238,13 +238,12 @@ class ControlPlane(Resource):
         except UnavailableError as error:
             ground.log(urn, error.message, True)
             return inputs, outputs
-        if outputs.get("uid") and seen.uid != outputs["uid"]:
-            if _cluster_of(ground, outputs).uid != seen.uid:
-                ground.log(urn, f"another cluster answers: {seen.uid} instead of {outputs['uid']}", True)
-                return inputs, outputs
+        if _is_restored(ground, outputs, seen):
             ground.log(urn, _RESTORED, True)
             changed = {"roles": _RESTORED}
             return {**inputs, **changed}, {**outputs, **changed, "uid": seen.uid}
+        if outputs.get("uid") and seen.uid != outputs["uid"]:
+            ground.log(urn, f"another cluster answers: {seen.uid} instead of {outputs['uid']}", True)
         now = dt.datetime.now(dt.UTC)
         kept = outputs.get("kubeconfigs")
         old = [name for name, text in (kept.value if isinstance(kept, Secret) else {}).items() if due(text, now)]
@@ -286,6 +285,12 @@ def _cluster_of(ground: Ground, values: Values) -> Cluster:
     if found is None:
         raise UnavailableError(f"the site has no cluster {values['cluster']}", resolution="mend the site file")
     return found
+
+
+def _is_restored(ground: Ground, outputs: Values, seen: Observation) -> bool:
+    """Whether another cluster answers than was made here, and it is the one that the site file registers."""
+    known = outputs.get("uid")
+    return bool(known) and known != seen.uid == _cluster_of(ground, outputs).uid
 
 
 class Member(Resource):
@@ -364,7 +369,7 @@ class Addons(Resource):
             return inputs, outputs
         members = sorted(one.name for one in seen.etcd if one.name in inputs.get("members", ()))
         found = {**outputs, "etcdMembers": members}
-        if outputs.get("uid") and outputs["uid"] != seen.uid == _cluster_of(ground, outputs).uid:
+        if _is_restored(ground, outputs, seen):
             # Routes and what else was put in place rests on what the former API said of its nodes.
             changed = {"roles": _RESTORED}
             return {**inputs, **changed}, {**found, **changed, "uid": seen.uid}
