@@ -48,7 +48,7 @@ datacenter: setup  ## a lab data centre, as root: real nodes, a cluster, a lost 
 survival: setup  ## one lab data centre, as root: its audit is audited, racks and everything are lost, etcd and all machines come back from a snapshot
 	$(PYTEST) tests/e2e/test_cluster_mutations.py tests/e2e/test_datacenter_drill.py tests/e2e/test_backup_datacenter.py -m "not restarts" --durations=10
 
-soak: setup  ## twenty drills in a row, each rack of a lab data centre in turn: no acknowledged write may be lost
+soak: setup  ## 26 drills in a row on six nodes, each rack in turn, then power cuts of everything: no acknowledged write may be lost
 	$(BIN)/python -m benchmarks.soak
 
 harden-score: setup  ## harden a lab node and let the referees judge it: OpenSCAP (BP-028, NT-28) and Lynis

@@ -86,10 +86,10 @@ class Bench:
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def verdicts(self) -> dict[tuple[str, str], str]:
+    def verdicts(self, context: str = "admin") -> dict[tuple[str, str], str]:
         """Audit; return the verdicts by subject and check."""
         words = [str(CLI), "--registry", str(self.folder / "registry"), "--trust", str(self.folder / "trust")]
-        words += ["--kubeconfig", self.kubeconfig, "--context", "admin", "--format", "json"]
+        words += ["--kubeconfig", self.kubeconfig, "--context", context, "--format", "json"]
         words += ["audit", "cluster", "--site", "lab-dc", *(["--user", self.user] if self.user else [])]
         done = subprocess.run(words, capture_output=True, text=True, timeout=180, env=self.env)
         results = json.loads(done.stdout)["results"]

@@ -95,10 +95,11 @@ class Ministry:
             for i in self.live(kinds, None, "-A", "-l", f"gcloud.gov.pk/tenant={tenant}")
         ]
 
-    def audited(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the API server's own record of what it was asked from `since` on.
+    def audited(self, since: int = 0, tenant: str = "") -> list[dict[str, Any]]:
+        """Return the API server's own record of what it was asked from `since` on; with `tenant`, of what names it.
 
         A line is written after the answer has gone: it is waited for, and what was asked before `since` is left out.
+        Other workers' tenants live on the same control plane, and stand in the same record.
         """
         self.lab.audit_written()
         path = self.lab.folder / "log" / "audit.log"
@@ -106,7 +107,7 @@ class Ministry:
             stream.seek(since)
             lines = [json.loads(line) for line in stream.read().decode().splitlines() if line.endswith("}")]
         moment = self.moments.get(since, "")
-        return [line for line in lines if line["requestReceivedTimestamp"] >= moment]
+        return [line for line in lines if line["requestReceivedTimestamp"] >= moment and tenant in line["requestURI"]]
 
     def audit_size(self) -> int:
         size = (self.lab.folder / "log" / "audit.log").stat().st_size

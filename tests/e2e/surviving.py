@@ -20,7 +20,7 @@ SITE, CLUSTER = "lab-dc", "lab-dc-a"
 
 @dataclass(frozen=True)
 class Surviving:
-    """A data centre of three nodes with two tenants. `recipient`: the key of who can open its snapshots."""
+    """A data centre with two tenants. `recipient`: the key of who can open its snapshots."""
 
     cloud: Cloud
     recipient: Path
@@ -37,12 +37,12 @@ class Surviving:
 
 
 @contextmanager
-def surviving(folder: Path) -> Iterator[Surviving]:
-    """Bring one up under `folder`, and remove it with all it wrote."""
+def surviving(folder: Path, count: int = 3) -> Iterator[Surviving]:
+    """Bring one of `count` nodes up under `folder`, and remove it with all it wrote."""
     program = engine.program()
     if program is None:
         pytest.skip("no Pulumi engine on PATH, in the cache, or by GCLOUD_PK_TEST_ENGINE")
-    with bare_centre(folder) as centre:
+    with bare_centre(folder, count=count) as centre:
         centre.env["GCLOUD_PK_ENGINE"] = str(program)
         key = _recipient(folder)
         _name_in_site(centre.registry, backup={"recipients": key.with_suffix(".crt").read_text()})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,42 @@ def test_a_key_that_is_no_recipients_opens_nothing(house: House, snapshot: Path)
     done = house.run(*house.restoring(snapshot, "stranger"), check=4)
     assert "BKP-004" in done.stderr
     assert "sealed to others" in done.stderr
+
+
+@contextmanager
+def little_room(folder: Path) -> Iterator[None]:
+    """Have a folder be a disk of its own with 64 KiB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "gcloud-pk-test", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_shelf_that_runs_full_keeps_nothing_of_a_snapshot(house: House, snapshot: Path, tmp_path: Path) -> None:
+    with little_room(tmp_path / "full"):
+        said = house.json("datacenter", "backup", SITE, "now", "--to", tmp_path / "full", check=5)
+        assert "No space left on device; nothing was kept of it" in said["error"]["message"]
+        assert said["error"]["resolution"] == "make room there"
+        assert list((tmp_path / "full").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_control_plane_without_room_makes_no_snapshot(house: House, snapshot: Path) -> None:
+    kept = {name: house.centre.node(name) / "backup/snapshots" for name in ("n1", "n2", "n3")}
+    before = {name: sorted(one.name for one in folder.iterdir()) for name, folder in kept.items() if folder.is_dir()}
+    with ExitStack() as disks:
+        for folder in kept.values():
+            disks.enter_context(little_room(folder))
+        said = house.json("datacenter", "backup", SITE, "now", check=5)
+        assert said["error"]["message"] == "no control plane could make a snapshot; what is kept was left alone"
+        reasons = [one["message"] for one in said["error"]["details"]]
+        assert len(reasons) == len(kept)
+        assert all("MiB free" in one and "nothing was written" in one for one in reasons), reasons
+        assert {one.name for folder in kept.values() for one in folder.iterdir()} <= {".lock"}
+    assert {name: sorted(one.name for one in kept[name].iterdir()) for name in before} == before
 
 
 def test_a_restore_asks_first(house: House, snapshot: Path) -> None:

@@ -114,6 +114,13 @@ def revoke(cloud: Cloud) -> None:
     cloud.gcloud_pk("--context", "onboarder", "tenant", "suspend", BETA, "--reason", "an inquiry", "--yes")
 
 
+def begin_proxies_anew(cloud: Cloud) -> None:
+    """Have other pods write each node's rules of services than those that the snapshot knows."""
+    rollout = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout {} daemonset kube-proxy"
+    for deed in ("restart", "status"):
+        cloud.centre.ssh("c1", rollout.format(deed))
+
+
 def restore(cloud: Cloud, snapshot: Path, recipient: Path, *more: str | Path, check: int = 0) -> dict[str, Any]:
     words = ("datacenter", "restore", SITE, "--from", snapshot, "--key", recipient, "--yes", "--format", "json")
     done = cloud.gcloud_pk("--context", "admin", *words, *more, check=check)
@@ -137,6 +144,7 @@ def test_etcd_destroyed_on_every_node_comes_back_without_access_that_was_revoked
     cloud: Cloud, snapshot: Path, recipient: Path
 ) -> None:
     revoke(cloud)
+    begin_proxies_anew(cloud)
     for deed in DESTROY:
         for name in cloud.centre.names:
             cloud.centre.ssh(name, f"sudo sh -c '{deed}'")
@@ -204,10 +212,6 @@ def test_new_machines_take_the_cluster_over_and_what_was_issued_stays_good(
     survivor.name_in_site(uid=uid)
     restore(cloud, snapshot, recipient, "--signers", former)
     centre.gcloud_pk("datacenter", "up", SITE, "--yes", "--refresh", check=0, timeout=1800)
-
-    proxies = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout {} daemonset kube-proxy"
-    for deed in ("restart", "status"):
-        centre.ssh("c1", proxies.format(deed))
 
     after_restore(cloud)
     said = json.loads(centre.gcloud_pk("datacenter", "status", SITE, "--format", "json", check=0).stdout)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -14,6 +17,9 @@ from tests.e2e.conftest import CLI
 from tests.e2e.live_tenants import eventually, ready
 from tests.e2e.nodes import Nodes
 from tests.e2e.surviving import SITE, Surviving
+
+from gcloud_pk.console import Console
+from gcloud_pk.lab.datacenter import racks
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +114,51 @@ def test_a_drill_that_is_killed_is_brought_back_and_its_ledger_judged(centre: No
     (found,) = told["results"]
     assert (found["id"], found["verdict"]) == ("DRL-003", "pass")
     assert all(node["answers"] for node in centre.json("status")["nodes"])
+
+
+def test_a_person_at_a_terminal_takes_a_rack_out_and_brings_it_back(
+    centre: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", centre.env["XDG_STATE_HOME"])  # where racks find the lab
+    words = [str(CLI), "datacenter", "drill", SITE, "--context", "admin", "--guided", "--lose", "rack:rack-2"]
+    env = centre.env | {"GCLOUD_PK_REGISTRY": str(centre.registry), "GCLOUD_PK_TRUST": str(centre.trust)}
+    person, terminal = pty.openpty()
+    command = [*words, "--for", "15s", "--format", "json"]
+    with subprocess.Popen(command, stdin=terminal, stdout=PIPE, stderr=PIPE, env=env) as run:
+        try:
+            for words_of, deed in (
+                ("begin?", None),
+                ("Switch off rack rack-2: both of its feeds, and its uplinks. Say yes when it is off.", racks.pull),
+                ("Switch on rack rack-2: both of its feeds, and its uplinks. Say yes when it is on.", racks.give_back),
+            ):
+                until_said(run, words_of)
+                if deed:
+                    deed(centre.name, "rack-2", Console())
+                os.write(person, b"y\n")
+            told = json.loads(run.communicate(timeout=400)[0])
+        finally:
+            run.kill()
+            os.close(person)
+            os.close(terminal)
+            racks.give_back(centre.name, "rack-2", Console())
+    assert run.returncode in {0, *MISSED}
+    (one,) = told["measures"]["drills"]
+    assert one["by"] == "guided"
+    assert one["ledger"]["acknowledged"] > 50
+    assert verdicts(told)["DRL-003"] == "pass"
+    assert one["recovery"]["all"] is not None
+
+
+def until_said(run: subprocess.Popen[bytes], words: str, seconds: float = 180) -> None:
+    """Wait until a program has said something on its standard error, of which the rest is left."""
+    assert run.stderr is not None
+    said, end = "", time.monotonic() + seconds
+    while words not in " ".join(said.split()):
+        assert time.monotonic() < end, said
+        if select.select([run.stderr], [], [], 1)[0]:
+            data = os.read(run.stderr.fileno(), 1)
+            assert data, said
+            said += data.decode("utf-8", "replace")
 
 
 def test_a_degraded_site_is_refused_and_says_what_would_go_down(survivor: Surviving, centre: Nodes) -> None:

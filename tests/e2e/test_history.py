@@ -62,7 +62,7 @@ def test_a_second_run_writes_nothing_to_the_registry_or_the_cluster_though_the_h
     assert file_of(ministry, "ditto").read_bytes() == before
     writes = [
         e
-        for e in ministry.audited(size)
+        for e in ministry.audited(size, "ditto")
         if e["verb"] in PERSISTING
         and e["user"]["username"] == "gcloud-pk:onboarder"
         and "dryRun=All" not in e["requestURI"]
@@ -120,7 +120,7 @@ def test_a_history_that_was_changed_stops_the_next_onboarding_and_no_proof(minis
     assert f"{file}:2: the line before it was changed or is missing" in refused.stderr
     assert [
         (e["verb"], e["requestURI"])
-        for e in ministry.audited(size)
+        for e in ministry.audited(size, "altered")
         if e["verb"] in PERSISTING and "dryRun=All" not in e["requestURI"] and "gcloud-pk" in e.get("userAgent", "")
     ] == []
     assert "was not recorded" in ministry.run("tenant", "verify", "altered", "--quick").stderr

@@ -11,10 +11,11 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.unit.cluster_record import NOW, asked, before, cluster, findings, found, put, record, site
@@ -52,6 +53,15 @@ CLAUSES = {
     "5.6": 4,
 }
 """How many clauses each section of the CIS Kubernetes Benchmark 1.12 has."""
+
+
+KUBELET = "/var/lib/kubelet/config.yaml"
+OF_KUBELETS = {
+    one.id
+    for one in standard(CLUSTER).checks.values()
+    if any(path.root == "kubelet" or path.steps[:2] == ("drift", "kubelet") for path in one.paths)
+}
+"""Checks that rest on a kubelet's configuration in force."""
 
 
 def by_id(found_: list[Finding], name: str) -> list[Finding]:
@@ -131,6 +141,93 @@ def test_where_the_api_does_not_answer_what_it_alone_says_is_not_checked_and_the
     assert {one.verdict for one in by_id(made, "CIS-4.2.1") + by_id(made, "CIS-5.1.1")} == {Verdict.NOT_CHECKED}
     assert "connection refused" in str(by_id(made, "CIS-5.1.1")[0].reason)
     assert {one.verdict for one in by_id(made, "CIS-1.2.2") + by_id(made, "CLU-ETC-004")} == {Verdict.PASS}
+
+
+def by_file(text: str | None = None, times: Mapping[str, float | None] = MappingProxyType({})) -> list[Finding]:
+    """Return the findings on what the file of the first node's kubelet says, where the API says nothing."""
+    recorded = record()
+    facts = recorded["c1"]["facts"]
+    facts["kubelet_file"] = {"file": KUBELET, "changed": 1000.5, "began": 1000.75, **times}
+    if text is not None:
+        facts["texts"][KUBELET] = text
+    made = findings(recorded, said=silent("forbidden"))
+    return [one for one in made if one.subject == "node/lab-dc/c1" and one.id in OF_KUBELETS]
+
+
+def test_where_the_api_does_not_tell_a_kubelets_file_counts_that_it_began_with() -> None:
+    made = by_file()
+    assert len(made) == len(OF_KUBELETS) == 16
+    assert {one.verdict for one in made} == {Verdict.PASS}
+    assert {one.evidence["source"] for one in made} == {"self-reported by the node"}
+
+
+@pytest.mark.parametrize(
+    ("stat", "changed"),
+    [("1000.250000 900.000000", 1000.25), ("900.000000 1000.500000", 1000.5), ("1000.250000 0", 1000.25)],
+)
+def test_a_file_that_took_anothers_place_is_as_young_as_its_birth(stat: str, changed: float) -> None:
+    said = "ExecMainStartTimestamp=Mon 2026-11-23 01:20:25.444333 UTC\nActiveState=active\n"
+    programs = SimpleNamespace(output=lambda *_: said, as_root=lambda _: f"{stat}\n")
+    found = collector.kubelet_file(cast("Any", SimpleNamespace(programs=programs)))
+    assert found == {"file": KUBELET, "changed": changed, "began": 1795396825.444333}
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "check"),
+    [
+        ("  mode: Webhook", "  mode: AlwaysAllow", "CIS-4.2.2"),
+        ("eventRecordQPS: 50", "eventRecordQPS: 0", "CIS-4.2.8"),
+        ("rotateCertificates: true\n", "", "CIS-4.2.10"),
+        ("tlsMinVersion: VersionTLS12\n", "", "CLU-KUB-001"),
+        ("kind: Kubelet", "staticPodURL: http://x/\nkind: Kubelet", "CLU-KUB-006"),
+    ],
+)
+def test_a_weakness_in_a_kubelets_file_is_told(line: str, other: str, check: str) -> None:
+    text = record()["c1"]["facts"]["texts"][KUBELET]
+    assert line in text
+    told = failing(by_file(text.replace(line, other)))
+    assert told == {check, "CLU-KUB-005"} - ({"CLU-KUB-005"} if check == "CLU-KUB-006" else set())
+
+
+def test_what_a_kubelets_file_leaves_to_its_defaults_is_told_by_them() -> None:
+    text = record()["c1"]["facts"]["texts"][KUBELET]
+    shorter = text.replace("makeIPTablesUtilChains: true\n", "").replace("Timeout: 5m0s", "Timeout: 0s")
+    assert failing(by_file(shorter)) == {"CLU-KUB-005"}  # 4h0m0s is not what the roles give, and no weakness
+
+
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [
+        ({"changed": 1000.75}, "was changed after the kubelet began"),
+        ({"changed": 1001.0}, "was changed after the kubelet began"),
+        ({"began": None, "changed": None}, "does not run as a unit of systemd"),
+    ],
+)
+def test_a_kubelets_file_that_may_not_be_in_force_is_not_judged(times: dict[str, float | None], why: str) -> None:
+    made = by_file(times=times)
+    assert {one.verdict for one in made} == {Verdict.NOT_CHECKED}
+    assert all(why in str(one.reason) and "forbidden" in str(one.reason) for one in made)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--event-qps=0",), "arguments override /var/lib/kubelet/config.yaml: --event-qps"),
+        (
+            ("--authorization-mode", "AlwaysAllow"),
+            "arguments override /var/lib/kubelet/config.yaml: --authorization-mode",
+        ),
+        (("--config-dir=/etc/x",), "arguments override /var/lib/kubelet/config.yaml: --config-dir"),
+        (("--config=/etc/x",), "it reads another file than /var/lib/kubelet/config.yaml"),
+    ],
+)
+def test_a_kubelets_file_that_arguments_override_is_not_judged(words: tuple[str, ...], why: str) -> None:
+    said = {
+        "kubelet_file": {"file": KUBELET, "changed": 1.0, "began": 2.0},
+        "programs": {"kubelet": {"lists": collector.listed([f"--config={KUBELET}", *words])}},
+        "texts": {KUBELET: "kind: KubeletConfiguration\n"},
+    }
+    assert settings.kubelet_of_file(said, "the API is silent") == f"the API is silent; and {why}"
 
 
 def test_what_the_api_refuses_is_not_checked_and_what_it_tells_is() -> None:
@@ -413,6 +510,31 @@ def test_flags_are_read_in_every_form_and_the_last_counts() -> None:
 def test_nothing_of_a_file_but_certificates_leaves_the_node() -> None:
     text = "key: hidden\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----\n"
     assert collector._BLOCK.findall(text) == ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([None], "open"),
+        ([TimeoutError(), None], "open"),
+        ([TimeoutError(), ConnectionRefusedError(), TimeoutError()], "closed"),
+        ([TimeoutError()] * 3, "silent"),
+    ],
+)
+def test_a_service_answers_where_one_of_three_tries_does(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Exception | None], said: str
+) -> None:
+    def connect(address: tuple[str, int], timeout: float) -> Any:
+        assert (address, timeout) == (("10.209.0.1", 443), 2)
+        if error := answers.pop(0):
+            raise error
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    node: Any = SimpleNamespace(request={"service": gather._service(cluster())})
+    assert collector.services(node) == {"api": said}
+    with pytest.raises(Refused, match="range of services"):
+        collector.services(cast("Any", SimpleNamespace(request={"service": None})))
 
 
 def test_the_program_that_is_sent_runs_from_standard_input_and_answers_the_question_asked(tmp_path: Path) -> None:

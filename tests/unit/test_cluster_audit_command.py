@@ -25,7 +25,7 @@ def registry(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a registry with the site of the record, whose nodes and API say what was recorded."""
     _write(registry_folder, _site())
 
-    def gathered(_: Any, hosts: Sequence[Host], *__: Any, **___: Any) -> list[Found]:
+    def gathered(_: Any, _of: Any, hosts: Sequence[Host], *__: Any, **___: Any) -> list[Found]:
         return [found(record(), host.name) for host in hosts]
 
     monkeypatch.setattr("gcloud_pk.nodes.cluster.gather.gather", gathered)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.unit.cluster_server import DROP, Asked, serving
@@ -24,6 +26,7 @@ from gcloud_pk.evidence.drill import page, to_drill
 from gcloud_pk.evidence.report import report, to_junit
 from gcloud_pk.facility import tier
 from gcloud_pk.facility.casualties import Target, casualties
+from gcloud_pk.proof.drill import run as course
 from gcloud_pk.proof.drill import series as rows
 from gcloud_pk.proof.drill.census import Census, Pods
 from gcloud_pk.proof.drill.kept import Kept, Out
@@ -32,6 +35,7 @@ from gcloud_pk.proof.drill.outage import Guided
 from gcloud_pk.proof.drill.run import Ground, Restored, Wish, faults, require_sound
 from gcloud_pk.proof.drill.run import restore as bring_back
 from gcloud_pk.proof.drill.series import Series, of_killed, series
+from gcloud_pk.proof.drill.trace import Sample
 from gcloud_pk.registry.acts import sign_registry
 from gcloud_pk.registry.folder import Registry
 from gcloud_pk.render.page import html
@@ -132,6 +136,31 @@ def test_a_degraded_site_is_refused_and_what_would_go_down_is_said() -> None:
         "c2 is not Ready",
         "with rack:rack-1 out, 1 of 3 members of etcd would be left; 2 are needed: the API would go down",
     ]
+
+
+def test_between_drills_a_node_that_falters_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [seen("c2"), seen("c2"), seen(), seen("c2")]
+    monkeypatch.setattr(course, "look", lambda _: looks.pop(0))
+    monkeypatch.setattr(course, "_AGAIN", 0.0)
+    said: list[str] = []
+    ground: Any = SimpleNamespace(site=site(), cluster=CLUSTER, say=said.append)
+    assert course._sound(ground, cast("Any", None), lost(), Wish(sound=60)) == []
+    assert said == ["waiting until the site is sound: c2 is not Ready"] * 2
+    with pytest.raises(RefusedError, match="degraded"):
+        course._sound(ground, cast("Any", None), lost(), Wish(sound=0))
+
+
+def test_a_drill_does_not_end_before_the_service_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    before, after = Sample(now - 9, 0.1, True, "200"), Sample(now - 0.5, 0.1, True, "200")
+    missed = Sample(now - 0.4, 0.1, False, "refused")
+    traces = [[before], [before, missed], [before, missed, after]]
+    monkeypatch.setattr(course, "_POLL", 0.0)
+    probers: Any = SimpleNamespace(dead=dict, samples=lambda _: traces.pop(0))
+    course._served(probers, now - 5, Wish(back=60))
+    assert traces == []
+    for ended in (SimpleNamespace(dead=lambda: {"service": []}), SimpleNamespace(dead=dict)):
+        course._served(cast("Any", ended), now, Wish(back=60 if ended.dead() else 0))
 
 
 def test_force_goes_on_and_says_the_same() -> None:

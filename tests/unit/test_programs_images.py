@@ -53,6 +53,7 @@ def root(tmp_path: Path) -> Path:
     put(root / "usr/lib64/ld-linux-x86-64.so.2", elf_files.elf())
     put(root / "etc/ssl/certs/ca-certificates.crt", b"authorities")
     put(root / "etc/debian_version", b"12.15\n")
+    put(root / "etc/protocols", b"tcp 6 TCP\n")
     return root
 
 
@@ -175,7 +176,7 @@ def test_coredns_may_bind_port_53_as_the_user_that_upstream_has(programs: dict[s
     assert config["Entrypoint"] == ["/coredns"]
 
 
-def test_kube_proxy_comes_with_nft_its_loader_and_its_libraries(programs: dict[str, Program], root: Path) -> None:
+def test_kube_proxy_comes_with_nft_and_the_names_of_protocols(programs: dict[str, Program], root: Path) -> None:
     found = obtain(programs, root)
     with layer(found.folder, named(found, "kube-proxy")) as archive:
         names = set(archive.getnames())
@@ -185,6 +186,7 @@ def test_kube_proxy_comes_with_nft_its_loader_and_its_libraries(programs: dict[s
         "usr/lib64/ld-linux-x86-64.so.2",
         "usr/lib/x86_64-linux-gnu/libc.so.6",
         "lib64",
+        "etc/protocols",
     } <= names
 
 

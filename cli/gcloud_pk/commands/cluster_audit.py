@@ -90,7 +90,7 @@ def cluster(
         route_to(site, hosts, ssh_config_of(invocation, site_name, ssh_config)) as route,
         console.progress("audit", len(hosts)) as progress,
     ):
-        for one in gather(site, hosts, checks, route, user=user):
+        for one in gather(site, meant, hosts, checks, route, user):
             host = one.host
             mine = audit.for_host(checks, host)
             told[host.name] = facts = facts_of(one, asked, said.kubelet(host.name), meant)

@@ -1286,7 +1286,7 @@ def drift(lines: Sequence[str], now: Mapping[str, Rows], table: str = "inet gclo
         rules = [r for r in part["rules"] if (r["family"], r["table"]) == (family, name)]
         return {
             "chain": {f"{c['name']} {c['hook']} {c['policy']} rules: {c['rules']}" for c in chains},
-            "rule": {f"{r['chain']}: {plain_rule(r['text'])}" for r in rules if r["verdict"] != "drop"},
+            "rule": {f"{r['chain']}: {plain_rule(r['text'])}" for r in rules if r["verdict"] not in {"drop", "reject"}},
         }
 
     before, after = seen(now), seen(later)

@@ -49,13 +49,15 @@ class DishonestError(ValueError):
 class Facts:
     """What a node says of itself. `refused`, `broken`: facts that could not be had, with the reason; seconds: its own.
 
-    `values` may have the section `outside` beside: what was seen from here.
+    `values` may have the section `outside` beside: what was seen from here. `by`: on whose word a section rests, where
+    it is not the one that it usually rests on.
     """
 
     values: Mapping[str, Any]
     refused: Mapping[str, str] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shared_kernel(self) -> bool:

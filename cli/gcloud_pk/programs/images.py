@@ -21,7 +21,7 @@ from gcloud_pk.programs import debian, elf, files, oci
 from gcloud_pk.programs.oci import Entry, Image, Made
 from gcloud_pk.programs.sourcing import Program
 
-_BUILDER = 1
+_BUILDER = 2
 """Raised with every change of what is done to an image below."""
 
 PAUSE_TAG = "3.10.2"
@@ -34,6 +34,10 @@ nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin
 """
 _GROUP = b"root:x:0:\nnonroot:x:65532:\nnobody:x:65534:\n"
 _NSSWITCH = b"hosts: files dns\n"
+_NFT = "/usr/sbin/nft"
+_PROTOCOLS = "/etc/protocols"
+"""Without it nft lists tcp as 6: a kube-proxy that starts on rules which are there knows no element of its maps by that
+name, and removes them all."""
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _PYTHON = "/usr/bin/python3"
 _PYTHON_LEFT_OUT = frozenset(
@@ -83,7 +87,7 @@ def recipes(versions: Mapping[str, str]) -> tuple[Recipe, ...]:
         kubernetes("kube-apiserver"),
         kubernetes("kube-controller-manager"),
         kubernetes("kube-scheduler"),
-        kubernetes("kube-proxy", "/usr/sbin/nft"),
+        kubernetes("kube-proxy", _NFT),
         Recipe(
             "etcd",
             f"{versions['etcd']}-0",
@@ -161,6 +165,8 @@ def image(recipe: Recipe, programs: Mapping[str, Program], root: Path, architect
         entries[place] = Entry(programs[name].path, capability=capability)
     if recipe.taken:
         entries |= _taken(root, recipe.taken, architecture)
+    if _NFT in recipe.taken:
+        entries[_PROTOCOLS] = Entry(debian.resolve(root, _PROTOCOLS), mode=0o644)
     labels = {
         "org.opencontainers.image.title": recipe.name,
         "org.opencontainers.image.description": "Made by gcloud-pk for a lab; not an image of the upstream project",

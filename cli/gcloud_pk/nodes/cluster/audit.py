@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from gcloud_pk.model.finding import Finding, Verdict
 from gcloud_pk.model.site import Cluster, Host, Site
@@ -74,7 +75,7 @@ def findings(
             *([held_back] if held_back else []),
             *judge(facts, checks, catalogue, subject, waivers),
         ]
-    return [_cited(one, catalogue) for one in made]
+    return [_cited(one, catalogue, facts.by) for one in made]
 
 
 def of_whole(
@@ -84,8 +85,8 @@ def of_whole(
     return [_cited(one, catalogue) for one in judge(facts, checks, catalogue, subject, waivers)]
 
 
-def _cited(found: Finding, catalogue: Catalogue) -> Finding:
-    """Return a finding with its clause, on whose word it rests, and where it failed what to do."""
+def _cited(found: Finding, catalogue: Catalogue, by: Mapping[str, str] = MappingProxyType({})) -> Finding:
+    """Return a finding with its clause, on whose word it rests, and where it failed what to do. `by`: as of Facts."""
     check = catalogue.checks.get(found.id)
     if check is None:
         return found
@@ -93,17 +94,17 @@ def _cited(found: Finding, catalogue: Catalogue) -> Finding:
     if check.clause:
         evidence["clause"] = f"{BENCHMARK}, {check.clause}"
     if "source" in evidence:
-        evidence["source"] = _source(check)
+        evidence["source"] = _source(check, by)
     if found.verdict is not Verdict.FAIL or not check.remedy:
         return replace(found, evidence=evidence)
     told = f"to remedy it: {check.remedy}"
     return replace(found, reason=f"{found.reason}; {told}" if found.reason else told, evidence=evidence)
 
 
-def _source(check: Check) -> str:
+def _source(check: Check, by: Mapping[str, str]) -> str:
     steps = {path.steps[:2] for path in check.paths}
     if all(step[0] == SECTION for step in steps):
         return BOTH if any(step[1] in _OF_NODES for step in steps) else API
     if all(step[0] == "outside" for step in steps):
         return OUTSIDE
-    return API if all(step[0] in _OF_API for step in steps) else SELF
+    return by.get("kubelet", API) if all(step[0] in _OF_API for step in steps) else SELF

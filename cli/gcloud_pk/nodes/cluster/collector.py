@@ -7,9 +7,11 @@ providers, and etcd compares the secrets it keeps by itself, so that none of the
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gcloud_pk.nodes.collector import Missing, Node, Refused, collect, grepped, machine, paths, read, units
@@ -34,13 +36,14 @@ _KUBECONFIGS = tuple(
     f"/etc/kubernetes/{name}.conf" for name in ("admin", "super-admin", "controller-manager", "scheduler", "kubelet")
 )
 _OURS = "/etc/kubernetes/gcloud-pk/"
+_KUBELET = "/var/lib/kubelet/config.yaml"
 _SERVER = _OURS + "api-server/"
 _TEXTS = (
     *(f"/etc/kubernetes/manifests/{name}.yaml" for name in ("kube-apiserver", "kube-controller-manager")),
     *(f"/etc/kubernetes/manifests/{name}.yaml" for name in ("kube-scheduler", "etcd")),
     _OURS + "kubeadm.yaml",
     *(_SERVER + name + ".yaml" for name in ("admission", "audit", "authentication", "events")),
-    "/var/lib/kubelet/config.yaml",
+    _KUBELET,
 )
 """Settings without a secret in them; encryption.yaml, which holds the key, is none of them."""
 
@@ -52,6 +55,7 @@ _KERNEL_NAME = 15
 _BACKUP = "/var/lib/gcloud-pk-backup/latest.json"
 _LONGEST = 64 * 1024
 _MOST = 200
+_TRIES = 3
 
 _TRUST = (
     *("--cacert", _PKI + "etcd/ca.crt"),
@@ -99,6 +103,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "texts": ("/usr/bin/grep", "-nHsI", ".", *_TEXTS),
     "certificates": ("/usr/bin/grep", "-nHsI", ".", *_CERTIFICATES),
     "kubeconfigs": ("/usr/bin/grep", "-nHsI", "-e", "server:", "-e", "client-certificate", *_KUBECONFIGS),
+    "kubelet_file": ("/usr/bin/stat", "--format=%.6Y %.6W", _KUBELET),
     "kubelet_client": ("/usr/bin/openssl", "x509", "-in", "/var/lib/kubelet/pki/kubelet-client-current.pem"),
     "kubelet_server": ("/usr/bin/openssl", "x509", "-in", "/var/lib/kubelet/pki/kubelet-server-current.pem"),
 }
@@ -128,26 +133,28 @@ CONTROL_PLANE_COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 def flags(words: Sequence[str]) -> dict[str, str]:
     """Return the flags of a program's arguments by name without dashes: the last counts, a bare one is `true`."""
-    found: dict[str, str] = {}
+    return {name: "true" if value is None else value[:_LONGEST] for name, value in _pairs(words)}
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield each flag and its value: `--name=value`, `--name value` or a bare `--name`."""
     rest = list(words)
     while rest:
         word = rest.pop(0)
         if not word.startswith("-"):
             continue
         name, equals, value = word.lstrip("-").partition("=")
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
-        found[name] = value[:_LONGEST]
-    return found
+        if equals:
+            yield name, value
+        else:
+            yield name, rest.pop(0) if rest and not rest[0].startswith("-") else None
 
 
 def listed(words: Sequence[str]) -> dict[str, list[str]]:
     """Return the items of each flag, of all its occurrences, between commas."""
     found: dict[str, list[str]] = {}
-    for word in words:
-        name, equals, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and equals:
-            found.setdefault(name, []).extend(one for one in value.split(",") if one)
+    for name, value in _pairs(words):
+        found.setdefault(name, []).extend(one for one in (value or "").split(",") if one)
     return found
 
 
@@ -176,6 +183,21 @@ def programs(node: Node) -> dict[str, Any]:
         else:
             node.refused[f"programs[{name}]"] = f"{len(each)} programs of root's are called {name}: which is meant?"
     return found
+
+
+def kubelet_file(node: Node) -> dict[str, Any]:
+    """Return when the kubelet began, and when its file was last written or put there, in seconds since 1970.
+
+    A file that was put in another's place keeps its time of writing, and not that of its birth (0 where unknown).
+    """
+    show = ("/usr/bin/systemctl", "show", "--timestamp=us+utc", "--property=ActiveState,ExecMainStartTimestamp")
+    lines = node.programs.output(*show, "--", "kubelet.service").splitlines()
+    said = {key: value for key, _, value in (line.partition("=") for line in lines)}
+    if said.get("ActiveState") != "active":
+        return {"file": _KUBELET, "changed": None, "began": None}
+    began = dt.datetime.strptime(said["ExecMainStartTimestamp"] + "+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z")
+    written, born = node.programs.as_root("kubelet_file").split()
+    return {"file": _KUBELET, "changed": max(float(written), float(born)), "began": began.timestamp()}
 
 
 def whole(rows: Iterable[tuple[str, int, str]]) -> dict[str, str]:
@@ -306,6 +328,27 @@ def files(node: Node) -> dict[str, Any]:
     return found
 
 
+def services(node: Node) -> dict[str, Any]:
+    """Return whether the API answers at its address as a Service, by this node's own rules: open, closed or silent.
+
+    Of several API servers one may just have gone: then another is tried, as a client would.
+    """
+    address = node.request.get("service")
+    if not address:
+        raise Refused("the site file does not say the range of services")
+    said = "silent"
+    for _ in range(_TRIES):
+        try:
+            socket.create_connection((str(address), 443), timeout=2).close()
+        except (TimeoutError, socket.timeout):  # noqa: UP041 - two classes in Python 3.9
+            continue
+        except OSError:
+            said = "closed"
+        else:
+            return {"api": "open"}
+    return {"api": said}
+
+
 def backup(node: Node) -> dict[str, Any]:  # noqa: ARG001 - every section is asked alike
     """Return what the last verified backup noted here. Raises Missing where there was none."""
     found = json.loads(read(_BACKUP))
@@ -319,9 +362,11 @@ def of_cluster(request: Mapping[str, Any]) -> dict[str, Any]:
         "units": units,
         "programs": programs,
         "texts": texts,
+        "kubelet_file": kubelet_file,
         "certificates": certificates,
         "kubeconfigs": kubeconfigs,
         "paths": files,
+        "services": services,
     }
     commands = dict(COMMANDS)
     if request.get("control_plane"):

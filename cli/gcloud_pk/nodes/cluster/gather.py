@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +18,14 @@ from gcloud_pk.nodes.cluster import certificates, settings, unnamed
 from gcloud_pk.nodes.facts import Facts, Form
 from gcloud_pk.nodes.gather import COMMAND, SECONDS, Gathered, each, gathered
 from gcloud_pk.nodes.inventory import API_PORT, Route
+from gcloud_pk.nodes.judge import SELF
 from gcloud_pk.nodes.site_words import SECTION
 from gcloud_pk.nodes.wire import way_to
 
 OF_CLUSTER = Form(
     frozenset(
         {"node", "paths", "units", "programs", "texts", "certificates", "kubeconfigs", "missing"}
-        | {"encryption", "etcd", "backup"}
+        | {"encryption", "etcd", "backup", "kubelet_file", "services"}
     )
 )
 """What a node of a cluster sends."""
@@ -46,14 +48,18 @@ _MODULES = {
 }
 
 
-def program(ssh: Ssh, checks: Iterable[Check], nonce: str, *, control_plane: bool) -> bytes:
-    """Return the program that is sent: the collector of nodes, that of clusters, and what they are asked for."""
+def program(ssh: Ssh, checks: Iterable[Check], nonce: str, *, control_plane: bool, service: str | None = None) -> bytes:
+    """Return the program that is sent: the collector of nodes, that of clusters, and what they are asked for.
+
+    `service`: the API's address as a Service.
+    """
     request = {
         "admin": ssh.user,
         "audit": ssh.audit_user,
         "nonce": nonce,
         "wanted": wanted(checks),
         "control_plane": control_plane,
+        "service": service,
     }
     sources = [(name, paths.package(*parts).read_text(encoding="utf-8")) for name, parts in _MODULES.items()]
     made = _LOADED.format(sources=json.dumps(sources), names=tuple(_MODULES), request=json.dumps(request))
@@ -84,20 +90,28 @@ class Found:
 
 
 def gather(
-    site: Site, hosts: Sequence[Host], checks: Sequence[Check], route: Route, *, user: str | None = None
+    site: Site, cluster: Cluster, hosts: Sequence[Host], checks: Sequence[Check], route: Route, user: str | None = None
 ) -> list[Found]:
-    """Ask every host, and look at it from outside meanwhile; in the order of the hosts."""
+    """Ask every host of a cluster, and look at it from outside meanwhile; in the order of the hosts."""
+    service = _service(cluster)
     seen = each(lambda host: _look(site, host, route), hosts)
-    told = each(lambda host: _told(site, host, checks, route, user), hosts)
+    told = each(lambda host: _told(site, host, checks, route, user, service), hosts)
     return [Found(one.result(), *view.result()) for one, view in zip(told, seen, strict=True)]
 
 
-def _told(site: Site, host: Host, checks: Sequence[Check], route: Route, user: str | None) -> Gathered:
+def _service(cluster: Cluster) -> str | None:
+    """Return the first address of the range of services: the API's (kube-apiserver --service-cluster-ip-range)."""
+    return None if cluster.networks is None else str(ipaddress.ip_network(cluster.networks.services)[1])
+
+
+def _told(
+    site: Site, host: Host, checks: Sequence[Check], route: Route, user: str | None, service: str | None
+) -> Gathered:
     def asked(host: Host, sent: bytes) -> Answer:
         return ask(site, host, route, COMMAND, sent, user=user or site.spec.ssh.audit_user, seconds=SECONDS)
 
     def made(ssh: Ssh, wanted_of: Iterable[Check], nonce: str) -> bytes:
-        return program(ssh, wanted_of, nonce, control_plane=host.role == "control-plane")
+        return program(ssh, wanted_of, nonce, control_plane=host.role == "control-plane", service=service)
 
     return gathered(site, host, checks, asked, made, OF_CLUSTER)
 
@@ -111,7 +125,10 @@ def _look(site: Site, host: Host, route: Route) -> tuple[dict[str, Any] | None, 
 
 
 def facts_of(found: Found, asked: Asked, kubelet: Mapping[str, Any] | str, cluster: Cluster) -> Facts:
-    """Return all that is known of one host. `kubelet`: its configuration in force, or why the API does not say it."""
+    """Return all that is known of one host. `kubelet`: its configuration in force, or why the API does not say it.
+
+    Then its file counts, where that is sure to be in force.
+    """
     said = found.said.facts or Facts({})
     refused = dict(said.refused)
     values = {**said.values, **_made(said, asked, refused), SECTION: _words(cluster, found.host)}
@@ -123,13 +140,17 @@ def facts_of(found: Found, asked: Asked, kubelet: Mapping[str, Any] | str, clust
             rows = found.seen.get(name) or ()
             if rows and all(row["answer"] in {"closed", "silent"} for row in rows):
                 refused[f"outside.{name}"] = f"nothing answers there from outside ({rows[0]['answer']})"
+    by: dict[str, str] = {}
+    if isinstance(kubelet, str):
+        kubelet = settings.kubelet_of_file(said.values, kubelet)
+        by = {"kubelet": SELF}
     if isinstance(kubelet, str):
         refused["kubelet"] = kubelet
         refused["drift.kubelet"] = kubelet
     else:
         values["kubelet"] = kubelet
         values["drift"]["kubelet"] = settings.out_of_kubelet(asked.kubelet(said.shared_kernel), kubelet)
-    return replace(said, values=values, refused=refused)
+    return replace(said, values=values, refused=refused, by=by)
 
 
 def _words(cluster: Cluster, host: Host) -> dict[str, Any]:

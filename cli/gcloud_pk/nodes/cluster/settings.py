@@ -16,6 +16,25 @@ MANIFESTS = "/etc/kubernetes/manifests/"
 OURS = "/etc/kubernetes/gcloud-pk/"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 _FIELDS = {"kube-apiserver": "apiServer", "kube-controller-manager": "controllerManager", "kube-scheduler": "scheduler"}
+_NO_SETTINGS = frozenset(
+    {"bootstrap-kubeconfig", "cert-dir", "config", "container-runtime-endpoint", "hostname-override", "kubeconfig"}
+    | {"node-ip", "node-labels", "pod-infra-container-image", "register-with-taints", "v"}
+)
+"""Arguments of a kubelet that its file has no field for, or none that a check reads."""
+_DEFAULTS: Mapping[str, Any] = {
+    "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {}},
+    "authorization": {"mode": "Webhook"},
+    "eventRecordQPS": 50,
+    "makeIPTablesUtilChains": True,
+    "podPidsLimit": -1,
+    "protectKernelDefaults": False,
+    "readOnlyPort": 0,
+    "rotateCertificates": False,
+    "seccompDefault": False,
+    "serverTLSBootstrap": False,
+    "streamingConnectionIdleTimeout": "4h0m0s",
+}
+"""What a kubelet takes where its file says nothing (kubelet Configuration v1beta1), of what checks read."""
 EVERYBODY = "*"
 """Stands for all paths that there are."""
 
@@ -166,6 +185,38 @@ def out_of_configuration(shared: Any, wanted: Mapping[str, Mapping[str, str]]) -
         found += _differences(name, each, kept)
         found += [f"{name} has --{flag}={kept[flag]}, of which the roles know nothing" for flag in kept.keys() - each]
     return sorted(found)
+
+
+def kubelet_of_file(said: Mapping[str, Any], api: str) -> Mapping[str, Any] | str:
+    """Return a kubelet's settings by its file, where they are sure to be those in force; else why they are not known.
+
+    A kubelet reads its file when it begins, and no more (Kubernetes: Set Kubelet Parameters Via A Configuration File):
+    one that was not changed since is in force, where no argument overrides it. `api`: why the API is silent.
+    """
+    times, lists = said.get("kubelet_file"), _of(said, "programs", "kubelet", "lists")
+    if not isinstance(times, Mapping) or not isinstance(lists, Mapping):
+        return api
+    file, changed, began = (times.get(name) for name in ("file", "changed", "began"))
+    if not isinstance(changed, float) or not isinstance(began, float):
+        return f"{api}; and the kubelet does not run as a unit of systemd"
+    if lists.get("config") != [file]:
+        return f"{api}; and it reads another file than {file}"
+    if other := sorted(set(lists) - _NO_SETTINGS):
+        return f"{api}; and arguments override {file}: --{', --'.join(other)}"
+    if changed >= began:
+        return f"{api}; and {file} was changed after the kubelet began"
+    found = _one(_of(said, "texts") or {}, str(file), "KubeletConfiguration")
+    return f"{api}; and {file} is not understood" if found is None else _filled(_DEFAULTS, found)
+
+
+def _filled(defaults: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    made = {**defaults, **{name: value for name, value in found.items() if value is not None}}
+    for name, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(made[name], Mapping):
+            made[name] = _filled(value, made[name])
+    if made.get("streamingConnectionIdleTimeout") == "0s":  # kubeadm writes it so, and it means the default
+        made["streamingConnectionIdleTimeout"] = defaults["streamingConnectionIdleTimeout"]
+    return made
 
 
 def out_of_kubelet(wanted: Mapping[str, Any], found: Mapping[str, Any], above: str = "") -> list[str]:

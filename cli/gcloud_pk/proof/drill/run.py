@@ -31,14 +31,17 @@ from gcloud_pk.proof.drill.watch import Watch, look, sides
 Say = Callable[[str], None]
 
 _POLL = 0.5
+_AGAIN = 5.0
 _REACHED = 5.0
 """Seconds that the API gets for an answer to a look: a connection to what has gone says nothing, and never ends."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """How a drill goes. Seconds: `hold` that the element is out, `calm` before, `back` until all is as it was.
+    """How a drill goes.
 
+    Seconds: `hold` that the element is out, `calm` before, `back` until all is as it was, and `sound` that a site which
+    is not sound has to become so before anything is taken out.
     `service`: a URL to probe; `image`: what a service of the drill's own runs, where no URL is named; `force`: on a
     site that is degraded too.
     """
@@ -46,6 +49,7 @@ class Wish:
     hold: float = 60.0
     calm: float = 3.0
     back: float = 180.0
+    sound: float = 0.0
     service: str | None = None
     image: str | None = None
     force: bool = False
@@ -108,6 +112,17 @@ def require_sound(site: Site, cluster: Cluster, seen: Census, lost: Casualties, 
     return [*wrong, fate] if wrong or dooms else []
 
 
+def _sound(ground: Ground, api: Api, lost: Casualties, wish: Wish) -> list[str]:
+    """Look until the site is sound, for `wish.sound` seconds at most; return and raise as require_sound does."""
+    end = time.monotonic() + wish.sound
+    seen = look(api)
+    while (wrong := faults(ground.site, ground.cluster, seen)) and time.monotonic() < end:
+        ground.say(f"waiting until the site is sound: {', '.join(wrong[:3])}")
+        time.sleep(_AGAIN)
+        seen = look(api)
+    return require_sound(ground.site, ground.cluster, seen, lost, force=wish.force)
+
+
 @dataclass
 class _Course:
     """One drill as it goes on. `marks`: begun, out, returned, back: moments that were reached."""
@@ -140,7 +155,7 @@ def drill(ground: Ground, lost: Casualties, wish: Wish) -> Outcome:
     if why := ground.outage.unable(lost):
         raise RefusedError(f"{lost.target} cannot be taken out here: {why}", resolution="choose another element")
     api = ground.api()
-    for text in require_sound(ground.site, ground.cluster, look(api), lost, force=wish.force):
+    for text in _sound(ground, api, lost, wish):
         ground.say(text)
     run = f"{ground.stamp()}-{os.getpid()}".lower()  # part of the names of objects
     course = _Course(ground, lost, wish, run, ground.kept.folder(run))
@@ -211,6 +226,8 @@ def _staged(course: _Course, api: Api) -> Outcome:
         during = [one for one in watch.seen if one.at <= marks["returned"]]
         back = Return(marks["returned"], before, course.gone, during[-1] if during else None)
         _settle(ground, back, course.wish)
+        if url and not unheard:
+            _served(probers, marks["returned"], course.wish)
         end = time.monotonic() + course.wish.settle
         while time.monotonic() < end and not probers.dead():
             time.sleep(0.2)
@@ -332,6 +349,19 @@ def _settle(ground: Ground, back: Return, wish: Wish) -> None:
             back.missing = ["the API does not answer"]
             api = ground.api(patience=0.0, answer=_REACHED)
         time.sleep(max(_POLL, time.monotonic() - begun))
+
+
+def _served(probers: Probers, returned: float, wish: Wish) -> None:
+    """Wait until the service answers again, for `wish.back` seconds at most.
+
+    After a power cut the API tells of pods as they were, until their kubelets have spoken: all seems to be as before.
+    """
+    end = time.monotonic() + wish.back
+    while time.monotonic() < end and not probers.dead():
+        since = max(returned, time.monotonic() - 1.0)
+        if any(one.ok and one.end > since and one.at > returned for one in probers.samples("service")):
+            return
+        time.sleep(_POLL)
 
 
 def _asleep() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gcloud_pk.errors import GcloudPkError, PartialError
@@ -13,6 +13,9 @@ from gcloud_pk.proof.drill.ledger import Balance
 from gcloud_pk.proof.drill.measures import of_all, of_drill
 from gcloud_pk.proof.drill.run import Ground, Restored, Wish, drill
 from gcloud_pk.proof.drill.verdicts import CHECKS, Outcome, findings
+
+_SOUND = 60.0
+"""Seconds that a site has to be sound again before it loses the next element."""
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Series:
 def series(ground: Ground, elements: Sequence[Casualties], wish: Wish, times: int) -> Series:
     """Drill each element in turn, `times` over. The first drill's errors are raised; later ones end the series.
 
+    Before a further drill the site may take a minute to be sound again: a node that has just come back may falter.
+
     Raises PartialError wherever an element could not be brought back.
     """
     found = Series()
@@ -63,7 +68,7 @@ def series(ground: Ground, elements: Sequence[Casualties], wish: Wish, times: in
                 done = number * len(elements) + elements.index(lost) + 1
                 ground.say(f"drill {done} of {len(elements) * times}: {lost.target}")
             try:
-                outcome = drill(ground, lost, wish)
+                outcome = drill(ground, lost, replace(wish, sound=_SOUND) if found.outcomes else wish)
             except PartialError:
                 raise
             except GcloudPkError as error:
