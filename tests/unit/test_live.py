@@ -11,6 +11,8 @@ import pytest
 from tests.unit.proof_server import FakeServer, Request, admitted, refused
 from tests.unit.tenants import a_tenant
 
+from gcloud_pk.cluster.kinds import POD
+from gcloud_pk.cluster.transport import Api
 from gcloud_pk.commands.live import items, live_request, unenforced
 from gcloud_pk.errors import WrongUsageError
 from gcloud_pk.model.finding import Finding, Verdict, exit_code
@@ -362,6 +364,62 @@ def test_what_cannot_be_read_is_unknown_and_never_absent() -> None:
         assert flow.settled is not None
         assert flow.settled[0] is Verdict.NOT_CHECKED
         assert "cannot list resource" in flow.settled[1]
+
+
+def a_name_server(address: str | None, *, ready: bool = True, metrics: int | None = 9153) -> dict[str, Any]:
+    ports = [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53}]
+    status: dict[str, Any] = {"phase": "Running", "conditions": [{"type": "Ready", "status": str(ready)}]}
+    return {
+        "metadata": {"name": "coredns"},
+        "spec": {"containers": [{"ports": ports + ([{"containerPort": metrics}] if metrics else [])}]},
+        "status": status | ({"podIP": address} if address else {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("listed", "tried"),
+    {
+        "one that is ready": ([a_name_server("10.1.0.1")], "10.1.0.1"),
+        "its node starts again: no address yet": ([a_name_server(None), a_name_server("10.1.0.2")], "10.1.0.2"),
+        "one that is not ready": ([a_name_server("10.1.0.1", ready=False), a_name_server("10.1.0.2")], "10.1.0.2"),
+        "none is ready": ([a_name_server(None), a_name_server("10.1.0.1", ready=False)], "10.1.0.1"),
+    }.values(),
+)  # fmt: skip
+def test_packets_go_to_a_name_server_that_runs(listed: list[dict[str, Any]], tried: str) -> None:
+    aims = read_aims(where_name_servers_are(listed), [a_target()])
+    assert aims.dns_others == (Address(tried, 9153),)
+    assert aims.no_dns is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    {
+        "none is there": ([], "no pod of a name server is known"),
+        "all are starting": ([a_name_server(None)], "no pod of a name server runs at an address"),
+        "all have ended": ([a_name_server("10.1.0.1") | {"status": {"phase": "Failed", "podIP": "10.1.0.1"}}],
+                           "no pod of a name server runs at an address"),
+    }.values(),
+)  # fmt: skip
+def test_where_no_name_server_runs_its_other_ports_are_not_checked(listed: list[dict[str, Any]], why: str) -> None:
+    aims = read_aims(where_name_servers_are(listed), [a_target()])
+    (flow,) = [f for f in plan([a_target()], aims).flows if (f.check, f.subject) == ("ISO-713", SUBJECT)]
+    assert flow.settled is not None
+    assert flow.settled[0] is Verdict.NOT_CHECKED
+    assert flow.settled[1].startswith(why)
+
+
+def test_name_servers_that_declare_no_other_port_have_none_to_try() -> None:
+    aims = read_aims(where_name_servers_are([a_name_server("10.1.0.1", metrics=None)]), [a_target()])
+    assert [f for f in plan([a_target()], aims).flows if f.check == "ISO-713"] == []
+
+
+def where_name_servers_are(listed: list[dict[str, Any]]) -> Api:
+    def script(request: Request) -> Any:
+        return admitted({"items": listed if request.path == POD.path("kube-system") else []}, 200)
+
+    api = FakeServer(script).api()
+    object.__setattr__(api, "access", type("Access", (), {"server": "https://192.0.2.7:6443"})())
+    return api
 
 
 def test_policies_of_the_tenants_own_making_are_found_at_both_ends() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, NODE, POD, SERVICE
+from gcloud_pk.cluster.readiness import is_ready
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.model import labels
 from gcloud_pk.proof.target import Target
@@ -66,7 +67,8 @@ def read(api: Api, targets: Iterable[Target]) -> Aims:
     names = reader.items(NAMESPACE.path())
     held = reader.items(NETWORK_POLICY.path(labels.SYSTEM_NAMESPACE))
     servers = tuple(dict.fromkeys(_servers(reader)))
-    serving = [reader.items(POD.path(where), labelSelector=selector) for where, selector in dns_pods(targets)]
+    named = [reader.items(POD.path(where), labelSelector=selector) for where, selector in dns_pods(targets)]
+    serving = [pod for pods in named if (pod := _serving(pods or [])) is not None]
     return Aims(
         nodes=None if nodes is None else len(nodes),
         kubelets=tuple(
@@ -76,7 +78,7 @@ def read(api: Api, targets: Iterable[Target]) -> Aims:
             if address.get("type") == "InternalIP"
         ),
         servers=servers[:_SERVERS],
-        dns_others=tuple(sorted({a for found in serving for pod in (found or [])[:1] for a in _others(pod)})),
+        dns_others=tuple(sorted({address for pod in serving for address in _others(pod)})),
         namespaces=None if names is None else frozenset(n["metadata"]["name"] for n in names),
         held=_UNREADABLE if held is None else tuple(sorted(p["metadata"]["name"] for p in held)),
         own_flows=_own_flows(
@@ -87,7 +89,7 @@ def read(api: Api, targets: Iterable[Target]) -> Aims:
             }
         ),
         no_servers=None if servers else f"no address of the API server is known{reader.said('services')}",
-        no_dns=None if any(serving) else f"no pod of a name server is known{reader.said('pods')}",
+        no_dns=None if serving else _unserved(any(named), reader.said("pods")),
     )
 
 
@@ -144,12 +146,27 @@ def _selector(words: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(words.items()))
 
 
+def _serving(pods: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return a pod that packets can be sent to, if possible one that is Ready; None where none runs at an address.
+
+    While a node starts again its pods are listed, and have no address.
+    """
+    running = [pod for pod in pods if pod["status"].get("podIP") and pod["status"].get("phase") == "Running"]
+    return min(running, key=lambda pod: not is_ready(pod), default=None)
+
+
+def _unserved(listed: bool, refused: str) -> str:
+    if listed:
+        return "no pod of a name server runs at an address; they may be starting: try again in a minute"
+    return f"no pod of a name server is known{refused}"
+
+
 def _others(pod: Mapping[str, Any]) -> Iterator[Address]:
     """Yield what a name server's pod listens on beside DNS: metrics and health."""
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or []:
             number, protocol = port.get("containerPort"), port.get("protocol", "TCP")
-            if number != _DNS and protocol == "TCP" and (pod.get("status") or {}).get("podIP"):
+            if number != _DNS and protocol == "TCP":
                 yield Address(pod["status"]["podIP"], number)
 
 
