@@ -12,7 +12,15 @@ from tests.unit.cluster_server import DROP, Asked, Server, serving, status
 
 from gcloud_pk.cluster.answer import ConflictError
 from gcloud_pk.cluster.apply import Conveyor, apply
-from gcloud_pk.cluster.kinds import NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, ROLE_BINDING, ObjectKey, keyed
+from gcloud_pk.cluster.kinds import (
+    NAMESPACE,
+    NETWORK_POLICY,
+    RESOURCE_QUOTA,
+    ROLE_BINDING,
+    TENANT_POLICY,
+    ObjectKey,
+    keyed,
+)
 from gcloud_pk.cluster.live import fetch, fetch_named
 from gcloud_pk.cluster.plan import Action, Change, plan
 from gcloud_pk.cluster.write import write, write_status
@@ -497,7 +505,16 @@ def test_live_objects_are_fetched_by_kind_and_selector() -> None:
     assert objects[ObjectKey(RESOURCE_QUOTA, "n", "q")]["metadata"]["managedFields"] == [{}]
 
 
-def test_named_objects_are_fetched_whatever_they_carry() -> None:
-    keys = [ObjectKey(NAMESPACE, "", "there"), ObjectKey(NAMESPACE, "", "gone")]
-    with serving(lambda asked: (200, {"x": 1}) if asked.path.endswith("there") else status(404, "no")) as server:
-        assert fetch_named(server.api(), keys) == {keys[0]: {"x": 1}}
+def test_named_objects_are_fetched_whatever_they_carry_and_by_the_right_to_list() -> None:
+    keys = [ObjectKey(NAMESPACE, "", "there"), ObjectKey(NAMESPACE, "", "gone"), ObjectKey(TENANT_POLICY, "there", "x")]
+
+    def reply(asked: Asked) -> Any:
+        if asked.path.endswith("/tenantpolicies"):
+            return status(404, "the server could not find the requested resource")
+        assert asked.path == "/api/v1/namespaces"
+        there = asked.params["fieldSelector"] == "metadata.name=there"
+        return 200, {"items": [{"metadata": {"name": "there"}}] if there else []}
+
+    with serving(reply) as server:
+        found = fetch_named(server.api(), keys)
+    assert {key: live["metadata"]["name"] for key, live in found.items()} == {keys[0]: "there"}

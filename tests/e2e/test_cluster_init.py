@@ -103,6 +103,20 @@ def test_what_was_added_to_a_policy_or_its_binding_is_seen_stops_onboarding_and_
     assert not any(words in json.dumps(o["spec"]) for o in live for words in ('"some"', '"judge"'))
 
 
+def test_what_lost_its_label_and_was_changed_is_shown_and_taken_back(ministry: Ministry) -> None:
+    role = ("clusterrole", "gcloud-pk:tenant-auditor")
+    ministry.lab.kubectl("label", *role, "gcloud.gov.pk/managed-")
+    rule = [{"op": "replace", "path": "/rules/0/verbs", "value": ["*"]}]
+    ministry.lab.kubectl("patch", *role, "--type=json", "-p", json.dumps(rule))
+    shown = ministry.run("cluster", "init", "--context", "admin", "--dry-run").stdout
+    assert "~ ClusterRole gcloud-pk:tenant-auditor" in shown
+    assert "(by kubectl-patch)" in shown
+    ministry.run("cluster", "init", "--context", "admin", "--yes")
+    assert "0 created, 0 changed" in ministry.run("cluster", "init", "--context", "admin", "--dry-run").stdout
+    (live,) = [r for r in ministry.live("clusterroles") if r["metadata"]["name"] == role[1]]
+    assert not any("*" in rule["verbs"] for rule in live["rules"])
+
+
 def test_a_cluster_with_a_newer_platform_is_not_taken_back_in_silence(ministry: Ministry) -> None:
     ministry.lab.kubectl(
         "annotate", "clusterrole", "gcloud-pk:tenant-auditor", "gcloud.gov.pk/platform-version=99.0.0", "--overwrite"

@@ -116,6 +116,23 @@ def test_what_was_deleted_or_added_by_hand_is_mended_too(ministry: Ministry) -> 
     assert [s["name"] for s in auditors["subjects"]] == ["oidc:gone-auditors"]
 
 
+def test_a_service_account_that_a_controller_made_anew_and_somebody_changed_is_taken_back(ministry: Ministry) -> None:
+    ministry.write("anew")
+    ministry.onboard("anew", "--no-verify")
+    where = ("-n", "anew-prod")
+    ministry.lab.kubectl("delete", "serviceaccount", "default", *where)
+    ministry.lab.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s", *where)
+    patch = '{"automountServiceAccountToken":true}'
+    ministry.lab.kubectl("patch", "serviceaccount", "default", *where, "--type=merge", "-p", patch)
+    (found,) = [a for a in ministry.live("serviceaccount", "anew-prod") if a["metadata"]["name"] == "default"]
+    assert "labels" not in found["metadata"]
+    shown = ministry.run("tenant", "diff", "anew", check=6).stdout
+    assert "~ ServiceAccount anew-prod/default" in shown
+    assert "automountServiceAccountToken: true → false" in shown
+    ministry.onboard("anew")
+    ministry.run("tenant", "diff", "anew")
+
+
 def test_what_was_added_by_our_own_name_or_by_nobodys_is_mended_too(ministry: Ministry) -> None:
     ministry.write("hidden")
     ministry.onboard("hidden", "--no-verify")

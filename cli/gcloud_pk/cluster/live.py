@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from gcloud_pk.cluster.answer import NotFoundError, refusal
+from gcloud_pk.cluster.answer import NotFoundError
 from gcloud_pk.cluster.kinds import Kind, ObjectKey, keyed
 from gcloud_pk.cluster.transport import Api
 
@@ -44,15 +44,17 @@ def fetch(
 
 
 def fetch_named(api: Api, keys: Iterable[ObjectKey], *, threads: int = 8) -> Objects:
-    """Return those of the named objects that are there, whatever labels they carry. Raises as `fetch` does."""
+    """Return those of the named objects that are there, whatever labels they carry. Raises as `fetch` does.
+
+    By lists, so that who may plan need not hold the right to get as well.
+    """
 
     def read(key: ObjectKey) -> dict[str, Any] | None:
-        answer = api.request("GET", key.path)
-        if answer.status == 404:
+        try:
+            found = api.list(key.kind, namespace=key.namespace or None, name=key.name)
+        except NotFoundError:
             return None
-        if not answer.ok:
-            raise refusal(answer, str(key))
-        return answer.body
+        return found[0] if found else None
 
     wanted = list(keys)
     found = zip(wanted, _in_parallel(read, wanted, threads), strict=True)

@@ -182,10 +182,12 @@ class Api:
         *,
         namespace: str | None = None,
         selector: str | None = None,
+        name: str | None = None,
         audit_ids: list[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Return all objects of a kind, with `apiVersion` and `kind` filled in. `audit_ids`: gets those of the reads.
 
+        `selector` is of labels; `name`: only the object of that name, by the right to list.
         A consistent read (no `resourceVersion`): what this program wrote a moment ago is seen, and the server answers
         it from its watch cache all the same. Raises as `get` does.
         """
@@ -193,6 +195,8 @@ class Api:
         params: dict[str, str | int] = {"limit": PAGE}
         if selector:
             params["labelSelector"] = selector
+        if name:
+            params["fieldSelector"] = f"metadata.name={name}"
         path = kind.path(namespace)
         while True:
             answer = self.request("GET", path, params=params)
@@ -201,7 +205,7 @@ class Api:
             if answer.status == 410 and "continue" in params:
                 # The snapshot that the pages come from is gone (compaction): read everything again, in one piece.
                 items.clear()
-                params = {name: value for name, value in params.items() if name == "labelSelector"}
+                params = {key: value for key, value in params.items() if key in {"labelSelector", "fieldSelector"}}
                 continue
             if not answer.ok:
                 raise refusal(answer, f"{kind.resource}" + (f" in namespace {namespace}" if namespace else ""))

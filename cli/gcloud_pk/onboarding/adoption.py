@@ -23,7 +23,6 @@ from gcloud_pk.cluster.kinds import (
     TENANT_POLICY,
     ObjectKey,
 )
-from gcloud_pk.cluster.live import fetch_named
 from gcloud_pk.cluster.plan import Change
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.errors import PartialError, RefusedError
@@ -235,16 +234,9 @@ def unfinished(live: Live) -> frozenset[str]:
     )
 
 
-def standing_there(api: Api, tenant: Tenant, namespaces: Collection[str], wanted: Collection[ObjectKey]) -> Live:
-    """Return what a plan must know of namespaces that are adopted: what has the names of its objects, and openings.
-
-    Nobody wants the latter, so that the plan removes them; all else stays as it is.
-    """
-    keys = [key for key in wanted if (key.name if key.kind == NAMESPACE else key.namespace) in namespaces]
-    found = fetch_named(api, keys)
-    for namespace in sorted(namespaces):
-        found |= {key: live for key, live, _ in openings(api, tenant, namespace) if key not in found}
-    return found
+def openings_of(api: Api, tenant: Tenant, namespaces: Collection[str]) -> Live:
+    """Return what opens adopted namespaces too wide. Nobody wants it, so that a plan which knows of it removes it."""
+    return {key: live for name in sorted(namespaces) for key, live, _ in openings(api, tenant, name)}
 
 
 def in_order(stages: Stages, namespaces: Collection[str]) -> Stages:

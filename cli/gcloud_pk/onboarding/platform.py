@@ -26,7 +26,7 @@ from gcloud_pk.cluster.kinds import (
     ObjectKey,
     key_of,
 )
-from gcloud_pk.cluster.live import fetch
+from gcloud_pk.cluster.live import fetch, fetch_named
 from gcloud_pk.cluster.plan import Action, Change, Plan, plan
 from gcloud_pk.cluster.transport import Api
 from gcloud_pk.cluster.waiting import ask_canary, policies_in_force
@@ -56,8 +56,10 @@ _ESTABLISHED_PATIENCE = 30.0
 
 def plan_platform(api: Api) -> Plan:
     """Return what `cluster init` would do. Only LISTs."""
-    live = fetch(api, SHARED, selector=_SELECTOR)
-    return plan(platform_objects(), live, exactly=True)
+    live, desired = fetch(api, SHARED, selector=_SELECTOR), platform_objects()
+    # What stands there under the name of one of ours, and carries no label, is shown before it is taken over.
+    live |= fetch_named(api, {key_of(manifest) for manifest in desired} - live.keys())
+    return plan(desired, live, exactly=True)
 
 
 def check_intact(api: Api) -> None:

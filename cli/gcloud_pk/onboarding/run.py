@@ -23,6 +23,7 @@ from gcloud_pk.cluster.kinds import (
     key_of,
 )
 from gcloud_pk.cluster.lease import Lease
+from gcloud_pk.cluster.live import fetch_named
 from gcloud_pk.cluster.plan import Action, Change, Plan, plan
 from gcloud_pk.cluster.removal import Remains, finish_deletions
 from gcloud_pk.cluster.transport import Api
@@ -146,8 +147,9 @@ def _prepare(api: Api, tenant: Tenant, population: Population, adopting: Collect
     desired = render(tenant, retired)
     wanted = {key_of(manifest) for manifest in desired}
     taken = (adoption.unfinished(live) | {*adopting}) & {*tenant.request.namespaces()}
-    if taken:
-        live.update(adoption.standing_there(api, tenant, taken, wanted))
+    live = adoption.openings_of(api, tenant, taken) | live
+    standing = taken | ({key.name for key in live if key.kind == NAMESPACE} - leaving)
+    live.update(_unmarked(api, wanted - live.keys(), standing))
     compared: Live = {key: value for key, value in live.items() if key.kind not in _NEVER_PRUNED or key in wanted}
     made = plan(desired, compared)
     parent = population.parent(tenant.name)
@@ -158,6 +160,15 @@ def _prepare(api: Api, tenant: Tenant, population: Population, adopting: Collect
     retiring = tuple(name for name in retired if tenant.request.namespace(name) not in known)
     seconds = time.perf_counter() - started
     return Prepared(tenant, retired, made, stages, status, ready, retiring, seconds, taken, parent)
+
+
+def _unmarked(api: Api, missing: Collection[ObjectKey], namespaces: Collection[str]) -> Live:
+    """Return which of the objects that carry no label of ours are there all the same, in namespaces that exist.
+
+    The controller makes the service account `default` anew where it was deleted; what somebody then changes in it, the
+    server ascribes to nobody. A plan that took it for absent could never be carried out.
+    """
+    return fetch_named(api, [k for k in missing if (k.name if k.kind == NAMESPACE else k.namespace) in namespaces])
 
 
 def _is_leaving(live: Mapping[str, Any]) -> bool:
