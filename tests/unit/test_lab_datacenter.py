@@ -364,7 +364,7 @@ def test_a_cluster_that_would_run_out_of_inotify_instances_is_not_begun(monkeypa
     from gcloud_pk.lab.nodes import inotify
 
     monkeypatch.setattr("gcloud_pk.lab.nodes.doctor.examine", lambda **_: [])
-    monkeypatch.setattr(inotify, "room", lambda each: inotify.Room(128, 20, each))
+    monkeypatch.setattr(inotify, "room", lambda each, _own: inotify.Room(128, 20, each))
     monkeypatch.setattr(doctor, "_programs", lambda _: [])
     doctor.require(3, Wish())
     with pytest.raises(UnavailableError) as raised:

@@ -250,6 +250,18 @@ def test_nodes_that_the_kernel_has_no_inotify_instances_for_are_foreseen() -> No
     assert room.remedy == "sysctl -w fs.inotify.max_user_instances=1024"
 
 
+def test_what_a_labs_own_nodes_take_is_not_counted_against_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid in (1, 7, 30):
+        (tmp_path / str(pid)).mkdir()
+    (tmp_path / "self").mkdir()
+    monkeypatch.setattr(inotify, "_PROC", tmp_path)
+    monkeypatch.setattr(inotify, "_instances", lambda process: int(process.name))
+    for own, used in (((), 38), ({7, 30}, 1)):
+        found = inotify.room(own=own)
+        assert found is not None
+        assert found.used == used
+
+
 def test_the_doctor_notes_where_few_inotify_instances_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     for used, state in ((0, "ok"), (120, "note")):
         monkeypatch.setattr(inotify, "room", lambda used=used: inotify.Room(128, used))

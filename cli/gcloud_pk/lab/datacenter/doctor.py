@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from gcloud_pk import paths
@@ -23,21 +24,26 @@ _GIGABYTES = {3: 6, 6: 10}
 """What the nodes of a lab write, images and etcd's data included."""
 
 
-def examine(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False) -> list[Finding]:
-    """Look at what a lab of so many nodes needs: all of a lab of nodes, programs, cgroups, disk, inotify instances."""
+def examine(
+    nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: Collection[int] = ()
+) -> list[Finding]:
+    """Look at what a lab of so many nodes needs: all of a lab of nodes, programs, cgroups, disk, inotify instances.
+
+    `own`: processes of that lab, if it runs; what they take is its own.
+    """
     findings = [f for f in of_nodes.examine(image_at_hand=image_at_hand) if f.subject not in _LOOKED_AT_HERE]
     if any(f.subject == "machine" and f.state == "missing" for f in findings):
         return findings
     mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    return [*findings, controllers(mountinfo), _instances(nodes), disk(nodes), *_programs(wish)]
+    return [*findings, controllers(mountinfo), _instances(nodes, own), disk(nodes), *_programs(wish)]
 
 
 _LOOKED_AT_HERE = {"inotify instances", "disk for nodes"}
 
 
-def require(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False) -> None:
+def require(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: Collection[int] = ()) -> None:
     """Return where nothing is missing. Raises UnavailableError with what is, in the doctor's words."""
-    missing = [f for f in examine(nodes, wish, image_at_hand=image_at_hand) if f.state == "missing"]
+    missing = [f for f in examine(nodes, wish, image_at_hand=image_at_hand, own=own) if f.state == "missing"]
     if missing:
         raise UnavailableError(
             "a lab data centre cannot run here",
@@ -64,8 +70,8 @@ def controllers(mountinfo: str) -> Finding:
     )  # fmt: skip
 
 
-def _instances(nodes: int) -> Finding:
-    room = inotify.room(inotify.IN_A_CLUSTER)
+def _instances(nodes: int, own: Collection[int]) -> Finding:
+    room = inotify.room(inotify.IN_A_CLUSTER, own)
     if room is None:
         return Finding("inotify instances", "note", "the kernel does not say how many there are")
     if room.enough(nodes):

@@ -6,6 +6,7 @@ starts no sshd.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 EACH = 9
 """Instances that a booted node of Debian 12 takes: 128 are used up by 14 nodes."""
 
+_PROC = Path("/proc")
 LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 _PLENTY = 1024
 
@@ -44,13 +46,17 @@ class Room:
         return f"sysctl -w fs.inotify.max_user_instances={max(_PLENTY, 2 * self.limit)}"
 
 
-def room(each: int = EACH) -> Room | None:
-    """Return what there is now, for nodes that take so many each; None where the kernel does not say."""
+def room(each: int = EACH, own: Collection[int] = ()) -> Room | None:
+    """Return what there is now, for nodes that take so many each; None where the kernel does not say.
+
+    `own`: processes of the nodes that are asked about, which have some already, or give them back when they go.
+    """
     try:
         limit = int(LIMIT.read_text())
     except (OSError, ValueError):
         return None
-    used = sum(_instances(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+    processes = (folder for folder in _PROC.iterdir() if folder.name.isdigit() and int(folder.name) not in own)
+    used = sum(map(_instances, processes))
     return Room(limit, used, each)
 
 
