@@ -103,6 +103,7 @@ def snapshot(cloud: Cloud, folder: Path, recipient: Path) -> Path:
     cloud.gcloud_pk("datacenter", "backup", SITE, "verify", "--to", folder / "shelf", "--key", recipient)
     note(cloud, "after")
     assert f"{ALPHA}-developers" in bound(cloud, ALPHA)
+    revoke(cloud)
     return taken
 
 
@@ -143,7 +144,6 @@ def after_restore(cloud: Cloud) -> None:
 def test_etcd_destroyed_on_every_node_comes_back_without_access_that_was_revoked(
     cloud: Cloud, snapshot: Path, recipient: Path
 ) -> None:
-    revoke(cloud)
     begin_proxies_anew(cloud)
     for deed in DESTROY:
         for name in cloud.centre.names:
