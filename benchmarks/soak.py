@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +121,7 @@ def workload() -> dict[str, Any]:
 def settle(env: dict[str, str], seconds: float = 180) -> None:
     """Wait until the cluster is whole; the drill says what is wrong where it does not become so."""
     words = [str(CLI), "datacenter", "status", SITE]
-    end = time.monotonic() + seconds
-    while subprocess.run(words, capture_output=True, env=os.environ | env).returncode and time.monotonic() < end:
-        time.sleep(3)
+    eventually(lambda: subprocess.run(words, capture_output=True, env=os.environ | env).returncode == 0, seconds)
 
 
 def drill(series: Series, rounds: int, env: dict[str, str]) -> Any:

@@ -51,3 +51,10 @@ def bare_centre(state: Path, *, count: int = 3, name: str | None = None, network
         words = ["lab", "datacenter", "down", "--purge", "--name", name]
         down = subprocess.run([CLI, *words], capture_output=True, env=env, timeout=300)
         assert down.returncode in {0, 5}, down.stderr  # 5: the test has purged it already
+
+
+def begin_proxies_anew(centre: Nodes) -> None:
+    """Have every node's kube-proxy replaced by a new pod, and wait until that is done."""
+    rollout = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout"
+    centre.ssh("c1", f"{rollout} restart daemonset kube-proxy")
+    centre.ssh("c1", f"{rollout} status --timeout 100s daemonset kube-proxy")

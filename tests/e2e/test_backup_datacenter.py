@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import CLI
+from tests.e2e.datacenter import begin_proxies_anew
 from tests.e2e.live_tenants import ALPHA, BETA, TENANTS, Cloud, eventually, ready, request
 from tests.e2e.surviving import CLUSTER, SITE, Surviving
 
@@ -115,13 +116,6 @@ def revoke(cloud: Cloud) -> None:
     cloud.gcloud_pk("--context", "onboarder", "tenant", "suspend", BETA, "--reason", "an inquiry", "--yes")
 
 
-def begin_proxies_anew(cloud: Cloud) -> None:
-    """Have other pods write each node's rules of services than those that the snapshot knows."""
-    rollout = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout {} daemonset kube-proxy"
-    for deed in ("restart", "status"):
-        cloud.centre.ssh("c1", rollout.format(deed))
-
-
 def restore(cloud: Cloud, snapshot: Path, recipient: Path, *more: str | Path, check: int = 0) -> dict[str, Any]:
     words = ("datacenter", "restore", SITE, "--from", snapshot, "--key", recipient, "--yes", "--format", "json")
     done = cloud.gcloud_pk("--context", "admin", *words, *more, check=check)
@@ -144,7 +138,8 @@ def after_restore(cloud: Cloud) -> None:
 def test_etcd_destroyed_on_every_node_comes_back_without_access_that_was_revoked(
     cloud: Cloud, snapshot: Path, recipient: Path
 ) -> None:
-    begin_proxies_anew(cloud)
+    # Other pods write each node's rules of services than those that the snapshot knows.
+    begin_proxies_anew(cloud.centre)
     for deed in DESTROY:
         for name in cloud.centre.names:
             cloud.centre.ssh(name, f"sudo sh -c '{deed}'")

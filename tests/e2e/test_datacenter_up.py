@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import CLI
-from tests.e2e.datacenter import bare_centre
+from tests.e2e.datacenter import bare_centre, begin_proxies_anew
 from tests.e2e.live_tenants import ALPHA, Cloud, furnish, judged, outside
 from tests.e2e.nodes import Nodes
 from tests.stacks import engine
@@ -43,7 +43,6 @@ ETCDCTL = (
 
 
 DATA = Path(__file__).parent / "data"
-AS_ADMIN = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
 ADDRESS = "10.207.0.10"
 NOT_ALL_CHECKED = 7
 GAP = 8.0
@@ -204,8 +203,7 @@ def test_kube_proxy_that_begins_anew_takes_the_rules_over_that_are_there(centre:
     settle(centre)
     before = {name: services(centre, name) for name in centre.names}
     assert all("10.209.0.1 . tcp . 443" in found for found in before.values()), before
-    centre.ssh("c1", f"{AS_ADMIN} -n kube-system rollout restart daemonset kube-proxy")
-    centre.ssh("c1", f"{AS_ADMIN} -n kube-system rollout status --timeout 100s daemonset kube-proxy")
+    begin_proxies_anew(centre)
     time.sleep(3)  # rules are written within a second of the start
     assert {name: services(centre, name) for name in centre.names} == before
     settle(centre)

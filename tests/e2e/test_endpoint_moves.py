@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
@@ -94,7 +95,7 @@ def ended(wires: Wires, role: str) -> str | None:
         with subprocess.Popen(hold, stdout=PIPE, text=True) as client:
             assert client.stdout is not None
             assert client.poll() is None
-            subprocess.run(["sleep", "1"], check=True)
+            time.sleep(1)
             wires.move()
             said = json.loads(client.communicate(timeout=30)[0])
         server.kill()

@@ -369,6 +369,11 @@ def test_a_cluster_that_would_run_out_of_inotify_instances_is_not_begun(monkeypa
     doctor.require(3, Wish())
     with pytest.raises(UnavailableError) as raised:
         doctor.require(6, Wish())
+    monkeypatch.setattr("gcloud_pk.lab.nodes.cgroups.members", lambda name: {"gcloud-pk/own": {7}}[name])
+    monkeypatch.setattr(inotify, "room", lambda each, own: inotify.Room(160, 0 if own == {7} else 20, each))
+    doctor.require(6, Wish(), own="gcloud-pk/own")
+    with pytest.raises(UnavailableError):
+        doctor.require(6, Wish())
     assert "108 of 128 are left" in str(raised.value.details)
     assert raised.value.resolution == "sysctl -w fs.inotify.max_user_instances=1024"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -351,10 +352,16 @@ def test_a_cluster_without_nodes_has_no_verdict_that_passes() -> None:
 # What the cluster says of itself.
 
 
+def api_of(script: Callable[[Request], Any], server: str = "https://192.0.2.7:6443") -> Api:
+    """Return an API whose answers follow a script, under an address."""
+    api = FakeServer(script).api()
+    object.__setattr__(api, "access", type("Access", (), {"server": server})())
+    return api
+
+
 def test_what_cannot_be_read_is_unknown_and_never_absent() -> None:
-    server = FakeServer(lambda _: refused('services is forbidden: User "x" cannot list resource "services"'))
-    api = server.api()
-    object.__setattr__(api, "access", type("Access", (), {"server": "https://127.0.0.1:6443"})())
+    said = 'services is forbidden: User "x" cannot list resource "services"'
+    api = api_of(lambda _: refused(said), "https://127.0.0.1:6443")
     aims = read_aims(api, [a_target()])
     assert aims.nodes is None
     assert aims.held == ("its network policies cannot be listed",)
@@ -417,9 +424,7 @@ def where_name_servers_are(listed: list[dict[str, Any]]) -> Api:
     def script(request: Request) -> Any:
         return admitted({"items": listed if request.path == POD.path("kube-system") else []}, 200)
 
-    api = FakeServer(script).api()
-    object.__setattr__(api, "access", type("Access", (), {"server": "https://192.0.2.7:6443"})())
-    return api
+    return api_of(script)
 
 
 def test_policies_of_the_tenants_own_making_are_found_at_both_ends() -> None:
@@ -441,8 +446,7 @@ def test_policies_of_the_tenants_own_making_are_found_at_both_ends() -> None:
             return admitted({"items": [p for p in made if p["metadata"]["namespace"] in request.path]}, 200)
         return admitted({"items": []}, 200)
 
-    api = FakeServer(script).api()
-    object.__setattr__(api, "access", type("Access", (), {"server": "https://192.0.2.7:6443"})())
+    api = api_of(script)
     aims = read_aims(api, [a_target()])
     assert aims.own_flows == {("moitt-eoffice", "moitt-portal"): ("own-egress", "own-ingress")}
     assert aims.servers == (Address("192.0.2.7", 6443),)

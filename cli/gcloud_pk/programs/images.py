@@ -165,8 +165,6 @@ def image(recipe: Recipe, programs: Mapping[str, Program], root: Path, architect
         entries[place] = Entry(programs[name].path, capability=capability)
     if recipe.taken:
         entries |= _taken(root, recipe.taken, architecture)
-    if _NFT in recipe.taken:
-        entries[_PROTOCOLS] = Entry(debian.resolve(root, _PROTOCOLS), mode=0o644)
     labels = {
         "org.opencontainers.image.title": recipe.name,
         "org.opencontainers.image.description": "Made by gcloud-pk for a lab; not an image of the upstream project",
@@ -189,12 +187,14 @@ def _require_static(program: Program) -> None:
 
 
 def _taken(root: Path, programs: Iterable[str], architecture: str) -> dict[str, Entry]:
-    """Return programs of the Debian root with all that they need; Python with its standard library."""
+    """Return programs of the Debian root with all that they need: Python's standard library, nft's protocols."""
     wanted, tree = list(programs), {}
     if _PYTHON in wanted:
         library = Path(debian.resolve(root, _PYTHON).name)  # python3.11
         tree = dict(_library(root, f"/usr/lib/{library}"))
         wanted += [path for path in tree if path.endswith(".so")]
+    if _NFT in wanted:
+        tree[_PROTOCOLS] = debian.resolve(root, _PROTOCOLS)
     found = debian.closure(root, wanted, architecture)
     entries = {f"/{name}": Entry(link=f"usr/{name}") for name in ("bin", "sbin", "lib", "lib64")}
     entries |= {path: Entry(file, mode=0o644) for path, file in tree.items()}

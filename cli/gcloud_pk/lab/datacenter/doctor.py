@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 
 from gcloud_pk import paths
@@ -24,12 +23,10 @@ _GIGABYTES = {3: 6, 6: 10}
 """What the nodes of a lab write, images and etcd's data included."""
 
 
-def examine(
-    nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: Collection[int] = ()
-) -> list[Finding]:
+def examine(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: str | None = None) -> list[Finding]:
     """Look at what a lab of so many nodes needs: all of a lab of nodes, programs, cgroups, disk, inotify instances.
 
-    `own`: processes of that lab, if it runs; what they take is its own.
+    `own`: the cgroup of that lab, if it is there already; what its processes take is its own.
     """
     findings = [f for f in of_nodes.examine(image_at_hand=image_at_hand) if f.subject not in _LOOKED_AT_HERE]
     if any(f.subject == "machine" and f.state == "missing" for f in findings):
@@ -41,7 +38,7 @@ def examine(
 _LOOKED_AT_HERE = {"inotify instances", "disk for nodes"}
 
 
-def require(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: Collection[int] = ()) -> None:
+def require(nodes: int, wish: sourcing.Wish, *, image_at_hand: bool = False, own: str | None = None) -> None:
     """Return where nothing is missing. Raises UnavailableError with what is, in the doctor's words."""
     missing = [f for f in examine(nodes, wish, image_at_hand=image_at_hand, own=own) if f.state == "missing"]
     if missing:
@@ -70,8 +67,8 @@ def controllers(mountinfo: str) -> Finding:
     )  # fmt: skip
 
 
-def _instances(nodes: int, own: Collection[int]) -> Finding:
-    room = inotify.room(inotify.IN_A_CLUSTER, own)
+def _instances(nodes: int, own: str | None) -> Finding:
+    room = inotify.room(inotify.IN_A_CLUSTER, cgroups.members(own) if own else ())
     if room is None:
         return Finding("inotify instances", "note", "the kernel does not say how many there are")
     if room.enough(nodes):

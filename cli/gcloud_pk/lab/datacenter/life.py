@@ -12,7 +12,7 @@ from typing import Any
 from gcloud_pk.console import Console
 from gcloud_pk.errors import ExitCode, RefusedError, UnavailableError
 from gcloud_pk.lab.datacenter import doctor, machine_image, registry_server, relay, site
-from gcloud_pk.lab.nodes import access, cgroups, image, life, memory, registry
+from gcloud_pk.lab.nodes import access, image, life, memory, registry
 from gcloud_pk.lab.nodes.layout import CLUSTER_RACKS, DATACENTER, Layout, Node, layout
 from gcloud_pk.lab.nodes.memory import Memory
 from gcloud_pk.programs import cilium, files, images, pins, sourcing
@@ -100,8 +100,7 @@ def up(name: str, wish: Wish, console: Console) -> Centre:
     )
     nodes = life.Wish(wish.count, CLUSTER_RACKS, wish.fresh, wish.mirror, network)
     count = wish.count or (known.count if known else COUNT)
-    own = cgroups.members(lab.cgroup)
-    doctor.require(count, wish.programs, image_at_hand=life.stays(known, nodes), own=own)
+    doctor.require(count, wish.programs, image_at_hand=life.stays(known, nodes), own=lab.cgroup)
     life.up(name, nodes, console, DATACENTER, extras)
     return status(name)
 

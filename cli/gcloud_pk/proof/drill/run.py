@@ -358,8 +358,8 @@ def _served(probers: Probers, returned: float, wish: Wish) -> None:
     """
     end = time.monotonic() + wish.back
     while time.monotonic() < end and not probers.dead():
-        since = max(returned, time.monotonic() - 1.0)
-        if any(one.ok and one.end > since and one.at > returned for one in probers.samples("service")):
+        lately = time.monotonic() - 1.0
+        if any(one.ok and one.at > returned and one.end > lately for one in probers.samples("service")):
             return
         time.sleep(_POLL)
 
